@@ -1,0 +1,18 @@
+// Two kinds of test file: `unit` runs in jest's workers and touches nothing but the source; `real` needs the built
+// dist/, child processes or a PKCS#11 module, and scripts/test.mjs gives each of those files a process of its own.
+const common = {
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: {
+    '\\.ts$': [
+      '@swc/jest',
+      { jsc: { target: 'es2022', parser: { syntax: 'typescript' } }, module: { type: 'es6' }, sourceMaps: 'inline' },
+    ],
+  },
+};
+
+export default {
+  projects: [
+    { ...common, displayName: 'unit', testMatch: ['<rootDir>/test/unit/**/*.test.ts'] },
+    { ...common, displayName: 'real', testMatch: ['<rootDir>/test/real/**/*.test.ts'] },
+  ],
+};

@@ -1,0 +1,25 @@
+import { HoldfastError } from '../errors.ts';
+import { type KeyUri, parseKeyUri } from '../uri.ts';
+import type { KeyStore, OpenKey, OpenOptions } from './store.ts';
+
+/** The only list of key stores. To add one: add a folder, add a line. */
+const STORES: ReadonlyMap<string, () => Promise<KeyStore>> = new Map<string, () => Promise<KeyStore>>([
+  ['file', () => import('./file/index.ts')],
+  ['pkcs11', () => import('./pkcs11/index.ts')],
+]);
+
+/** The store a URI's scheme names. @throws {HoldfastError} `ERR_STORE_UNKNOWN` */
+export async function storeOf(uri: KeyUri): Promise<KeyStore> {
+  const load = STORES.get(uri.scheme);
+  if (load) return load();
+  throw new HoldfastError('ERR_STORE_UNKNOWN', `there is no key store "${uri.scheme}:"`, {
+    hint: `use one of ${[...STORES.keys()].map((scheme) => `${scheme}:`).join(', ')}, or a plain path`,
+  });
+}
+
+/** Open the private key a URI names. It is opened there or not at all: no store is tried in another's place. */
+export async function openKey(uri: string | KeyUri, options: OpenOptions = {}): Promise<OpenKey> {
+  const parsed = typeof uri === 'string' ? parseKeyUri(uri) : uri;
+  const store = await storeOf(parsed);
+  return store.open(parsed, options);
+}

@@ -1,0 +1,60 @@
+import type { SecretSource } from '../secret.ts';
+import type { Signer } from '../signer.ts';
+import type { KeyUri } from '../uri.ts';
+
+/** The shape of every door in this folder: a store is a module that exports these functions. */
+export interface KeyStore {
+  /** Find exactly one key, unlock it, hand back something that signs. */
+  open(uri: KeyUri, options: OpenOptions): Promise<OpenKey>;
+  /** DER certificates that the URI selects, without logging in where the store allows it; the leaf first. */
+  readCertificates?(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]>;
+  /** Make a key pair where it will live. Refuses to overwrite (`ERR_KEY_EXISTS`). */
+  create?(uri: KeyUri, options: CreateOptions): Promise<KeyUri>;
+  /** Put certificates beside a key, leaf first. */
+  putCertificate?(uri: KeyUri, chain: readonly Uint8Array[], options: OpenOptions): Promise<void>;
+}
+
+export interface OpenOptions {
+  /** PIN or passphrase, or a function that is called only when one is needed. Default: what the URI says, else none. */
+  secret?: SecretSource | undefined;
+  /** Aborts open, every signature and the wait for a turn. A call already inside a driver ends there by itself. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds for open, and again for each signature. Default: none. */
+  deadline?: number | undefined;
+  /** Told what a person should know while it happens. Default: nobody. */
+  notify?: ((notice: Notice) => void) | undefined;
+  /** One line for the person who must touch or type, such as `sign in as role deploy`. */
+  purpose?: string | undefined;
+  /** Refuse a key file that other users can read (`ERR_KEY_EXPOSED`) instead of warning. Default: false. */
+  strictFiles?: boolean | undefined;
+}
+
+/** Something a person should know that is no error. */
+export interface Notice {
+  /** `touch`: the device waits for a person. `warning`: it works, but should be mended. */
+  readonly kind: 'touch' | 'warning';
+  /** One line, lower case, without secrets. */
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+export interface CreateOptions extends OpenOptions {
+  keyType: KeySpec;
+}
+
+/** The key pairs a store may be asked to make: RSA by modulus bits, EC by its NIST name. */
+export type KeySpec = 'RSA-2048' | 'RSA-3072' | 'RSA-4096' | 'P-256' | 'P-384' | 'P-521';
+
+/** A key held open: sign with it (also in parallel), then close it. */
+export interface OpenKey extends Signer {
+  /** DER SubjectPublicKeyInfo; undefined when the token keeps no public half. CSRs need it, signing does not. */
+  readonly publicKey: Uint8Array | undefined;
+  /** DER certificates kept beside the key, the key's own first; empty when the store keeps none. */
+  readonly certificates: readonly Uint8Array[];
+  /** True when each signature costs a person something (touch, PIN every time). Nothing signs with it unasked. */
+  readonly attended: boolean;
+  /** One line that names the key to a person, such as `key "web" (id 01) on token "prod"`. */
+  readonly description: string;
+  /** Waits for signatures in flight. Closing twice is fine; signing afterwards is `ERR_KEY_CLOSED`. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,154 @@
+import { HoldfastError } from './errors.ts';
+
+/**
+ * A key URI. Left of `?` says which key, right of it says how to reach it (the shape of RFC 7512 §2.3, for every store).
+ * Printing it in any way shows `pin-value=***`.
+ */
+export interface KeyUri {
+  /** Lower case, without the colon. A bare path has the scheme `file`. */
+  readonly scheme: string;
+  /** What stands between scheme and query when it is no attribute list: the path of a `file:` URI, decoded. Else empty. */
+  readonly location: string;
+  /** The `;`-separated attributes, percent-decoded to bytes. */
+  readonly path: ReadonlyMap<string, Uint8Array>;
+  /** The `&`-separated attributes, percent-decoded to bytes. */
+  readonly query: ReadonlyMap<string, Uint8Array>;
+  /** The URI with its secrets replaced: safe to print. */
+  toString(): string;
+  toJSON(): string;
+}
+
+/** Attributes whose value is a secret, wherever they stand. */
+const SECRET_ATTRIBUTES: ReadonlySet<string> = new Set(['pin-value', 'auth-value']);
+
+/** Schemes whose part before the query is a path on this machine, not a list of attributes. */
+const LOCATION_SCHEMES: ReadonlySet<string> = new Set(['file']);
+
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+
+/**
+ * Read a key URI, or a bare path.
+ *
+ * @throws {HoldfastError} `ERR_URI_INVALID`; the message never repeats a value
+ */
+export function parseKeyUri(text: string): KeyUri {
+  if (text === '') throw invalid('the key URI is empty', 'name a key file or a key URI such as pkcs11:token=...');
+  if (text.includes('\0')) throw invalid('the key URI contains a NUL character', 'write it as %00');
+  // One letter before the colon is a Windows drive, not a scheme.
+  const match = /^([a-z][a-z0-9+.-]+):(.*)$/is.exec(text);
+  if (!match) return keyUri({ scheme: 'file', location: text, path: new Map(), query: new Map() });
+
+  const scheme = (match[1] as string).toLowerCase();
+  const rest = match[2] as string;
+  const mark = rest.indexOf('?');
+  const left = mark < 0 ? rest : rest.slice(0, mark);
+  const query = attributes(mark < 0 ? '' : rest.slice(mark + 1), '&', QUERY_CHARACTERS);
+  if (!LOCATION_SCHEMES.has(scheme)) {
+    return keyUri({ scheme, location: '', path: attributes(left, ';', PATH_CHARACTERS), query });
+  }
+  const location = percentDecode(left.replace(/^\/\/(localhost)?(?=\/)/, '')).toString('utf8');
+  if (location === '') throw invalid(`${scheme}: names no file`, `write ${scheme}:/path/to/key.pem`);
+  return keyUri({ scheme, location, path: new Map(), query });
+}
+
+/** Write a key URI. Values of `id` become `%XX` throughout, as RFC 7512 §2.3 advises. Secrets are written out. */
+export function formatKeyUri(parts: {
+  scheme: string;
+  path: Iterable<readonly [string, Uint8Array | string]>;
+  query?: Iterable<readonly [string, Uint8Array | string]>;
+}): string {
+  const write = ([name, value]: readonly [string, Uint8Array | string], free: RegExp): string =>
+    `${name}=${percentEncode(Buffer.from(value as string), name === 'id' ? /(?!)/ : free)}`;
+  const path = [...parts.path].map((pair) => write(pair, PATH_FREE)).join(';');
+  const query = [...(parts.query ?? [])].map((pair) => write(pair, QUERY_FREE)).join('&');
+  return `${parts.scheme}:${path}${query && `?${query}`}`;
+}
+
+/** An attribute as UTF-8 text; undefined when it is absent. */
+export function textOf(attributes: ReadonlyMap<string, Uint8Array>, name: string): string | undefined {
+  const value = attributes.get(name);
+  return value && Buffer.from(value).toString('utf8');
+}
+
+/**
+ * Refuse attributes that the store does not know: a mistyped `pin-sorce` must not pass unnoticed. RFC 7512 would let
+ * both parts ignore them.
+ *
+ * @throws {HoldfastError} `ERR_URI_INVALID`
+ */
+export function checkAttributes(uri: KeyUri, known: { path: readonly string[]; query: readonly string[] }): void {
+  for (const part of ['path', 'query'] as const) {
+    for (const name of uri[part].keys()) {
+      if (known[part].includes(name)) continue;
+      const other = part === 'path' ? 'query' : 'path';
+      const where = part === 'path' ? 'before' : 'after';
+      throw invalid(
+        `${uri.scheme}: has no attribute "${name}" ${where} the "?"`,
+        known[other].includes(name)
+          ? `"${name}" belongs ${part === 'path' ? 'after' : 'before'} the "?"`
+          : `known there: ${known[part].join(', ') || 'none'}`,
+      );
+    }
+  }
+}
+
+function keyUri(parts: Pick<KeyUri, 'scheme' | 'location' | 'path' | 'query'>): KeyUri {
+  const redacted = (attributes: ReadonlyMap<string, Uint8Array>): [string, Uint8Array][] =>
+    [...attributes].map(([name, value]) => [name, SECRET_ATTRIBUTES.has(name) ? Buffer.from('***') : value]);
+  const print = (): string => {
+    const text = formatKeyUri({ scheme: parts.scheme, path: redacted(parts.path), query: redacted(parts.query) });
+    return parts.location === '' ? text : text.replace(':', () => `:${parts.location}`);
+  };
+  return Object.freeze({ ...parts, toString: print, toJSON: print, [INSPECT]: print });
+}
+
+// RFC 7512 §2.3: pk11-pchar and pk11-qchar, written as what may stand unencoded in a value.
+const PATH_CHARACTERS = /^[A-Za-z0-9\-._~:[\]@!$'()*+,=&%]*$/;
+const QUERY_CHARACTERS = /^[A-Za-z0-9\-._~:[\]@!$'()*+,=/?|%]*$/;
+const PATH_FREE = /[A-Za-z0-9\-._~:@!$'()*+,]/;
+const QUERY_FREE = /[A-Za-z0-9\-._~:@!$'()*+,/|]/;
+
+function attributes(text: string, separator: ';' | '&', allowed: RegExp): Map<string, Buffer> {
+  const found = new Map<string, Buffer>();
+  for (const pair of text === '' ? [] : text.split(separator)) {
+    const at = pair.indexOf('=');
+    const name = at < 0 ? pair : pair.slice(0, at);
+    if (at < 0 || !/^[A-Za-z0-9\-_]+$/.test(name)) {
+      throw invalid('the key URI has a part that is not name=value', `separate attributes with "${separator}"`);
+    }
+    const value = pair.slice(at + 1);
+    if (!allowed.test(value)) {
+      throw invalid(
+        `the value of "${name}" has a character that must be percent-encoded`,
+        'write a space as %20, "#" as %23, "/" as %2F, ";" as %3B',
+      );
+    }
+    if (found.has(name)) throw invalid(`"${name}" stands twice in the key URI`, 'keep one of them');
+    found.set(name, percentDecode(value));
+  }
+  return found;
+}
+
+function percentDecode(value: string): Buffer {
+  if (/%(?![0-9A-Fa-f]{2})/.test(value)) {
+    throw invalid('a "%" in the key URI is not followed by two hex digits', 'write a "%" itself as %25');
+  }
+  const bytes = Buffer.from(value, 'utf8');
+  let length = 0;
+  for (let i = 0; i < bytes.length; i += 1) {
+    const encoded = bytes[i] === 0x25;
+    bytes[length] = encoded ? Number.parseInt(bytes.toString('latin1', i + 1, i + 3), 16) : (bytes[i] as number);
+    length += 1;
+    if (encoded) i += 2;
+  }
+  return bytes.subarray(0, length);
+}
+
+const percentEncode = (bytes: Uint8Array, free: RegExp): string =>
+  [...bytes]
+    .map((byte) => [String.fromCharCode(byte), byte] as const)
+    .map(([char, byte]) => (free.test(char) ? char : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`))
+    .join('');
+
+const invalid = (message: string, hint: string): HoldfastError =>
+  new HoldfastError('ERR_URI_INVALID', message, { hint });
