@@ -1,0 +1,123 @@
+/**
+ * The little DER of the hot path (ITU-T X.690): signatures and three facts of a certificate. Everything else about
+ * certificates is in `pki.ts`, which loads a library.
+ */
+
+/** One tag-length-value. */
+interface Tlv {
+  readonly tag: number;
+  /** The content octets. */
+  readonly value: Uint8Array;
+  /** Offset of the first octet behind it, in the octets it was read from. */
+  readonly end: number;
+}
+
+const INTEGER = 0x02;
+const BIT_STRING = 0x03;
+const OCTET_STRING = 0x04;
+const OBJECT_IDENTIFIER = 0x06;
+const SEQUENCE = 0x30;
+const EXTENSIONS = 0xa3;
+
+/** Read one value. Lengths over four octets and indefinite lengths are not DER, or not for us: undefined. */
+function read(data: Uint8Array, offset = 0): Tlv | undefined {
+  const tag = data[offset];
+  const first = data[offset + 1];
+  if (tag === undefined || first === undefined) return undefined;
+  let start = offset + 2;
+  let length = first;
+  if (first >= 0x80) {
+    const octets = first & 0x7f;
+    if (octets === 0 || octets > 4) return undefined;
+    length = 0;
+    for (const octet of data.subarray(start, start + octets)) length = length * 256 + octet;
+    start += octets;
+  }
+  const end = start + length;
+  return end > data.length ? undefined : { tag, value: data.subarray(start, end), end };
+}
+
+/** The values inside a constructed value; stops at the first that cannot be read. */
+function* children(data: Uint8Array): Generator<Tlv, void> {
+  for (let item = read(data); item; item = item.end < data.length ? read(data, item.end) : undefined) yield item;
+}
+
+/** Write one value. */
+function write(tag: number, value: Uint8Array): Uint8Array {
+  const { length } = value;
+  const header =
+    length < 0x80 ? [tag, length] : length < 0x100 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Uint8Array.from(header), value]);
+}
+
+/**
+ * An ECDSA signature as tokens give it (r and s side by side, PKCS#11 §2.3.1) to DER `Ecdsa-Sig-Value`
+ * (RFC 3279 §2.2.3).
+ *
+ * @param raw an even number of octets: r and s, each as long as the curve's order
+ */
+export function ecdsaSignatureToDer(raw: Uint8Array): Uint8Array {
+  const half = raw.length / 2;
+  return write(SEQUENCE, Buffer.concat([raw.subarray(0, half), raw.subarray(half)].map(unsignedInteger)));
+}
+
+/** An INTEGER from big-endian octets: no leading zeros but the one that keeps it positive (X.690 §8.3). */
+function unsignedInteger(octets: Uint8Array): Uint8Array {
+  const first = octets.findIndex((octet) => octet !== 0);
+  const digits = first < 0 ? Uint8Array.of(0) : octets.subarray(first);
+  return write(INTEGER, (digits[0] as number) >= 0x80 ? Buffer.concat([Uint8Array.of(0), digits]) : digits);
+}
+
+/**
+ * The other way round: DER `Ecdsa-Sig-Value` to r and s side by side.
+ *
+ * @param size octets of the curve's order: 32, 48 or 66 for P-256, P-384, P-521
+ * @returns undefined when the input is not such a value
+ */
+export function ecdsaSignatureFromDer(der: Uint8Array, size: number): Uint8Array | undefined {
+  const sequence = read(der);
+  if (sequence?.tag !== SEQUENCE || sequence.end !== der.length) return undefined;
+  const integers = [...children(sequence.value)];
+  if (integers.length !== 2 || integers.some(({ tag }) => tag !== INTEGER)) return undefined;
+  const raw = Buffer.alloc(size * 2);
+  for (const [index, { value }] of integers.entries()) {
+    const digits = value.subarray(
+      Math.max(
+        0,
+        value.findIndex((octet) => octet !== 0),
+      ),
+    );
+    if (digits.length > size) return undefined;
+    raw.set(digits, (index + 1) * size - digits.length);
+  }
+  return raw;
+}
+
+/** `KeyUsage` bits (RFC 5280 §4.2.1.3) as they stand in the first octet of the BIT STRING. */
+export const KEY_USAGE_DIGITAL_SIGNATURE = 0x80;
+
+/**
+ * The `KeyUsage` of a certificate.
+ *
+ * @returns the first octet of bits; 0 when the extension holds none; undefined when the certificate has no such extension
+ */
+export function keyUsageOf(certificate: Uint8Array): number | undefined {
+  const extension = extensionOf(certificate, '551d0f');
+  if (!extension) return undefined;
+  const bits = read(extension);
+  return bits?.tag === BIT_STRING ? (bits.value[1] ?? 0) : 0;
+}
+
+/** The content of one extension, by the hex of its object identifier (RFC 5280 §4.1). */
+function extensionOf(certificate: Uint8Array, oid: string): Uint8Array | undefined {
+  const toBeSigned = read(read(certificate)?.value ?? new Uint8Array());
+  for (const field of children(toBeSigned?.value ?? new Uint8Array())) {
+    if (field.tag !== EXTENSIONS) continue;
+    for (const { value } of children(read(field.value)?.value ?? new Uint8Array())) {
+      const [id, ...rest] = children(value);
+      if (id?.tag !== OBJECT_IDENTIFIER || Buffer.from(id.value).toString('hex') !== oid) continue;
+      return rest.find(({ tag }) => tag === OCTET_STRING)?.value;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,166 @@
+import { type Certificate, checkLeaf, parseCertificate, readCertificates } from './certificate.ts';
+import { buildChain, preference } from './chain.ts';
+import { HoldfastError } from './errors.ts';
+import { readBounded } from './read-file.ts';
+import type { Signer } from './signer.ts';
+import { openKey, storeOf } from './stores/index.ts';
+import type { OpenKey, OpenOptions } from './stores/store.ts';
+import { type KeyUri, parseKeyUri } from './uri.ts';
+
+/** A signer of the caller's. What an open key knows besides is used where it is there. */
+export type CallerSigner = Signer & Partial<Pick<OpenKey, 'publicKey' | 'certificates' | 'attended' | 'description'>>;
+
+export interface IdentityOptions extends OpenOptions {
+  /** A key URI (`pkcs11:...`, `file:...`) or a path. Default: the value of `certificate`. */
+  key?: string | KeyUri | undefined;
+  /** A signer of yours instead of a key URI. It stays yours to close. Default: none. */
+  signer?: CallerSigner | undefined;
+  /** Path, key URI, PEM text, or PEM or DER bytes; further certificates count as chain. Default: those kept beside the key. */
+  certificate?: string | Uint8Array | undefined;
+  /** Path, PEM text, or PEM or DER bytes: intermediates in any order. Default: none. */
+  chain?: string | Uint8Array | undefined;
+  /** Default: the system's clock. */
+  now?: (() => Date) | undefined;
+}
+
+/** Who we are: a certificate, how it chains up, and the key that proves it is ours. */
+export interface Identity {
+  readonly certificate: Certificate;
+  /** Intermediates, closest to the leaf first, without leaf and root; at most five. */
+  readonly chain: readonly Certificate[];
+  readonly signer: Signer;
+  /** True when the key's public half was compared with the certificate. */
+  readonly matched: boolean;
+  /** True when each signature costs a person something. */
+  readonly attended: boolean;
+  /** One line that names the key to a person. */
+  readonly description: string;
+}
+
+/** Bytes of a certificate file that are read: a PEM bundle of 5 large certificates has under 60 KB. */
+const CERTIFICATE_LIMIT = 1024 * 1024;
+
+/**
+ * Open the key, use it, close it, even when `use` throws. What can be wrong with files and certificates is found before
+ * the key is touched.
+ *
+ * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_FILE_*`, `ERR_CERTIFICATE_*`, and what the store throws
+ */
+export async function withIdentity<T>(options: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
+  const now = options.now?.() ?? new Date();
+  const keyUri = keyUriOf(options);
+  const given = await certificatesOf(options.certificate, keyUri, options);
+  const pool = await certificatesOf(options.chain, undefined, options);
+  if (given.length > 0) checkAny(given, now);
+  const opened = keyUri && (await openKey(keyUri, options));
+  try {
+    const source = opened ?? (options.signer as CallerSigner);
+    const kept = (source.certificates ?? []).flatMap(parsed);
+    const { certificate, matched } = choose(given.length > 0 ? given : kept, source, now);
+    checkLeaf(certificate, now);
+    return await use({
+      certificate,
+      chain: buildChain(certificate, [...given, ...pool, ...kept], now),
+      signer: source,
+      matched,
+      attended: source.attended ?? false,
+      description: source.description ?? 'a signer of the caller',
+    });
+  } finally {
+    await opened?.close();
+  }
+}
+
+/** The key to open; undefined when the caller signs. */
+function keyUriOf({ key, signer, certificate }: IdentityOptions): KeyUri | undefined {
+  const refuse = (message: string, hint: string): never => {
+    throw new HoldfastError('ERR_OPTION_INVALID', message, { hint });
+  };
+  if (signer) {
+    if (key !== undefined) refuse('both a key and a signer are given', 'give one of them');
+    if (typeof signer.sign !== 'function') refuse('the signer has no function "sign"', 'see docs/new-store.md');
+    return undefined;
+  }
+  if (key !== undefined) return typeof key === 'string' ? parseKeyUri(key) : key;
+  if (typeof certificate === 'string' && !isPem(certificate)) return parseKeyUri(certificate);
+  return refuse('no key is given', 'give a key URI, the path of a key file, or a signer');
+}
+
+const isPem = (text: string): boolean => text.includes('-----BEGIN ');
+
+/** The certificates of an option. A URI that is also the key's leaves them to the open key. */
+async function certificatesOf(
+  option: string | Uint8Array | undefined,
+  keyUri: KeyUri | undefined,
+  options: IdentityOptions,
+): Promise<Certificate[]> {
+  if (option === undefined) return [];
+  if (typeof option !== 'string') return readCertificates(option, 'the certificate given');
+  if (isPem(option)) return readCertificates(Buffer.from(option), 'the certificate given');
+  const uri = parseKeyUri(option);
+  if (options.key === undefined && keyUri) return [];
+  if (uri.scheme === 'file') {
+    const { data } = await readBounded(uri.location, { limit: CERTIFICATE_LIMIT, what: 'certificate file' });
+    return readCertificates(data, uri.location);
+  }
+  const store = await storeOf(uri);
+  const found = (await store.readCertificates?.(uri, options)) ?? [];
+  if (found.length > 0) return found.map((der) => parseCertificate(der, `the certificate of ${uri}`));
+  throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', `${uri} selects no certificate`, {
+    hint: 'put the certificate beside the key, or give it as a file',
+  });
+}
+
+/** A certificate that cannot be read, on a token full of others, harms nobody. */
+function parsed(der: Uint8Array): Certificate[] {
+  try {
+    return [parseCertificate(der)];
+  } catch {
+    return [];
+  }
+}
+
+/** Refuse certificates of which none could be ours; the complaint is about the likeliest. */
+function checkAny(given: readonly Certificate[], now: Date): void {
+  const fits = given.some((certificate) => {
+    try {
+      checkLeaf(certificate, now);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (!fits) checkLeaf(given.find(({ isCa }) => !isCa) ?? (given[0] as Certificate), now);
+}
+
+/** The certificate of the key: by its public half where the key shows it, else the first. */
+function choose(
+  candidates: readonly Certificate[],
+  { publicKey, description = 'the signer' }: CallerSigner,
+  now: Date,
+): { certificate: Certificate; matched: boolean } {
+  const [first] = candidates;
+  if (!first) {
+    throw new HoldfastError(
+      'ERR_CERTIFICATE_REQUIRED',
+      `no certificate is given and none is kept beside ${description}`,
+      {
+        hint: 'give the certificate that was issued for this key',
+      },
+    );
+  }
+  if (!publicKey) return { certificate: first, matched: false };
+  const [own] = candidates
+    .filter((candidate) => Buffer.compare(spkiOf(candidate), publicKey) === 0)
+    .sort((a, b) => preference(a, b, now));
+  if (own) return { certificate: own, matched: true };
+  throw new HoldfastError(
+    'ERR_CERTIFICATE_MISMATCH',
+    `the certificate of ${first.subject} is not that of ${description}`,
+    {
+      hint: 'give the certificate that was issued for this key',
+    },
+  );
+}
+
+const spkiOf = ({ publicKey }: Certificate): Uint8Array => publicKey.export({ type: 'spki', format: 'der' });

@@ -1,0 +1,115 @@
+import { close, constants, fstat, open, read, type Stats } from 'node:fs';
+import { Socket } from 'node:net';
+import { promisify } from 'node:util';
+import { HoldfastError, messageOf, systemCodeOf } from './errors.ts';
+
+/** A file's whole content and what the opened descriptor (not the path, which may change) says of it. */
+export interface BoundedFile {
+  /** A buffer of its own, so that a caller may wipe it. */
+  readonly data: Buffer;
+  readonly stat: Stats;
+}
+
+export interface ReadOptions {
+  /** Bytes that are read at most. */
+  limit: number;
+  /** What the file is to the person who named it, for errors: `key file`, `certificate file`. */
+  what: string;
+  /** Aborts the wait for the writer of a FIFO. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Read a small file, or a FIFO such as the shell's `<(...)`. Links are followed.
+ *
+ * @throws {HoldfastError} `ERR_FILE_NOT_FOUND`, `ERR_FILE_UNREADABLE` (permissions, a directory, a socket, a terminal),
+ * `ERR_FILE_TOO_LARGE` when there is more than `limit`: nothing beyond it is read. Nothing of the content is in an error.
+ */
+export async function readBounded(path: string, options: ReadOptions): Promise<BoundedFile> {
+  // A key pasted where its path belongs must not be repeated, and Node's own error would repeat it.
+  if (path.includes('-----BEGIN') || path.includes('\0')) {
+    throw new HoldfastError('ERR_OPTION_INVALID', `the ${options.what} was named by something that is no path`, {
+      hint: 'give the path of the file, not its content',
+    });
+  }
+  const name = `${options.what} ${printable(path)}`;
+  try {
+    // Without O_NONBLOCK the open of a FIFO that nobody writes holds a thread, and the process could not even exit.
+    const fd = await openFd(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const stat = await fstatFd(fd);
+    const data = stat.isFIFO() ? await drain(fd, options, name) : await fill(fd, stat, options, name);
+    return { data, stat };
+  } catch (cause) {
+    throw cause instanceof HoldfastError ? cause : unreadable(name, cause);
+  }
+}
+
+/** A path as it may stand in a message: without characters that move the cursor. */
+export const printable = (path: string): string => path.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?');
+
+const openFd = promisify(open);
+const fstatFd = promisify(fstat);
+const readFd = promisify(read);
+const closeFd = promisify(close);
+
+async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: string): Promise<Buffer> {
+  try {
+    if (stat.isDirectory()) throw new HoldfastError('ERR_FILE_UNREADABLE', `the ${name} is a directory`, NAME_THE_FILE);
+    if (stat.size > limit) throw tooLarge(name, limit);
+    // The size is not trusted: it is 0 under /proc, and the file may grow. Zeroed pages cost nothing until touched.
+    const buffer = Buffer.alloc(limit + 1);
+    let length = 0;
+    while (length <= limit) {
+      const { bytesRead } = await readFd(fd, buffer, length, limit + 1 - length, null);
+      if (bytesRead === 0) return buffer.subarray(0, length);
+      length += bytesRead;
+    }
+    throw tooLarge(name, limit);
+  } finally {
+    await closeFd(fd);
+  }
+}
+
+/** The socket waits in the event loop for the first writer, not in a thread; it closes the descriptor. */
+async function drain(fd: number, { limit, signal }: ReadOptions, name: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const socket = new Socket({ fd, readable: true, writable: false, ...(signal && { signal }) });
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > limit) throw tooLarge(name, limit);
+  }
+  const data = Buffer.alloc(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    at += chunk.copy(data, at);
+    chunk.fill(0);
+  }
+  return data;
+}
+
+const NAME_THE_FILE = { hint: 'name the file itself' };
+
+const tooLarge = (name: string, limit: number): HoldfastError =>
+  new HoldfastError('ERR_FILE_TOO_LARGE', `the ${name} is larger than ${limit} bytes`, {
+    hint: 'check that the path names the right file',
+  });
+
+function unreadable(name: string, cause: unknown): HoldfastError {
+  const code = systemCodeOf(cause) ?? messageOf(cause);
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new HoldfastError('ERR_FILE_NOT_FOUND', `there is no ${name} (${code})`, { hint: 'check the path', cause });
+  }
+  const hint = UNREADABLE_HINTS.get(code) ?? 'check the path and the file system';
+  return new HoldfastError('ERR_FILE_UNREADABLE', `the ${name} cannot be read (${code})`, { hint, cause });
+}
+
+const UNREADABLE_HINTS: ReadonlyMap<string, string> = new Map([
+  ['EACCES', 'let the user who runs this read the file and enter the directories above it'],
+  ['EPERM', 'let the user who runs this read the file'],
+  ['ELOOP', 'the symbolic link leads in a circle: name the file itself'],
+  ['ENXIO', 'it is a socket or a device that is not there: name a file'],
+  ['EAGAIN', 'it is a terminal or a device that has nothing to read: name a file'],
+  ['ENAMETOOLONG', 'give the path of the file, not its content'],
+]);
