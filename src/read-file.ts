@@ -5,7 +5,6 @@ import { HoldfastError, messageOf, systemCodeOf } from './errors.ts';
 
 /** A file's whole content and what the opened descriptor (not the path, which may change) says of it. */
 export interface BoundedFile {
-  /** A buffer of its own, so that a caller may wipe it. */
   readonly data: Buffer;
   readonly stat: Stats;
 }
@@ -23,15 +22,11 @@ export interface ReadOptions {
  * Read a small file, or a FIFO such as the shell's `<(...)`. Links are followed.
  *
  * @throws {HoldfastError} `ERR_FILE_NOT_FOUND`, `ERR_FILE_UNREADABLE` (permissions, a directory, a socket, a terminal),
- * `ERR_FILE_TOO_LARGE` when there is more than `limit`: nothing beyond it is read. Nothing of the content is in an error.
+ * `ERR_FILE_TOO_LARGE` when there is more than `limit`: nothing beyond it is read; `ERR_OPTION_INVALID` for what is no
+ * path; `ERR_INTERRUPTED`. Nothing of the content is in an error.
  */
 export async function readBounded(path: string, options: ReadOptions): Promise<BoundedFile> {
-  // A key pasted where its path belongs must not be repeated, and Node's own error would repeat it.
-  if (path.includes('-----BEGIN') || path.includes('\0')) {
-    throw new HoldfastError('ERR_OPTION_INVALID', `the ${options.what} was named by something that is no path`, {
-      hint: 'give the path of the file, not its content',
-    });
-  }
+  if (LOOKS_LIKE_CONTENT.test(path)) throw noPath(options.what);
   const name = `${options.what} ${printable(path)}`;
   try {
     // Without O_NONBLOCK the open of a FIFO that nobody writes holds a thread, and the process could not even exit.
@@ -40,9 +35,17 @@ export async function readBounded(path: string, options: ReadOptions): Promise<B
     const data = stat.isFIFO() ? await drain(fd, options, name) : await fill(fd, stat, options, name);
     return { data, stat };
   } catch (cause) {
-    throw cause instanceof HoldfastError ? cause : unreadable(name, cause);
+    if (cause instanceof HoldfastError) throw cause;
+    if (options.signal?.aborted) throw interrupted(name, options.signal);
+    throw systemCodeOf(cause) === 'ENAMETOOLONG' ? noPath(options.what) : unreadable(name, path, cause);
   }
 }
+
+/**
+ * A key pasted where its path belongs must not be repeated, and the errors of the file system repeat it: PEM, or a DER
+ * SEQUENCE in Base64. No path has a NUL.
+ */
+const LOOKS_LIKE_CONTENT = /-----BEGIN|\0|^M[A-Za-z0-9+/=\s]{80,}$/;
 
 /** A path as it may stand in a message: without characters that move the cursor. */
 export const printable = (path: string): string => path.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?');
@@ -80,13 +83,7 @@ async function drain(fd: number, { limit, signal }: ReadOptions, name: string): 
     length += chunk.length;
     if (length > limit) throw tooLarge(name, limit);
   }
-  const data = Buffer.alloc(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    at += chunk.copy(data, at);
-    chunk.fill(0);
-  }
-  return data;
+  return Buffer.concat(chunks);
 }
 
 const NAME_THE_FILE = { hint: 'name the file itself' };
@@ -96,10 +93,21 @@ const tooLarge = (name: string, limit: number): HoldfastError =>
     hint: 'check that the path names the right file',
   });
 
-function unreadable(name: string, cause: unknown): HoldfastError {
+const noPath = (what: string): HoldfastError =>
+  new HoldfastError('ERR_OPTION_INVALID', `the ${what} was named by something that is no path`, {
+    hint: 'give the path of the file, not its content',
+  });
+
+function interrupted(name: string, { reason }: AbortSignal): HoldfastError {
+  if (reason instanceof HoldfastError) return reason;
+  return new HoldfastError('ERR_INTERRUPTED', `reading the ${name} was interrupted`, { cause: reason });
+}
+
+function unreadable(name: string, path: string, cause: unknown): HoldfastError {
   const code = systemCodeOf(cause) ?? messageOf(cause);
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    return new HoldfastError('ERR_FILE_NOT_FOUND', `there is no ${name} (${code})`, { hint: 'check the path', cause });
+    const hint = path.startsWith('~') ? 'write the whole path: only a shell knows what "~" means' : 'check the path';
+    return new HoldfastError('ERR_FILE_NOT_FOUND', `there is no ${name} (${code})`, { hint, cause });
   }
   const hint = UNREADABLE_HINTS.get(code) ?? 'check the path and the file system';
   return new HoldfastError('ERR_FILE_UNREADABLE', `the ${name} cannot be read (${code})`, { hint, cause });
@@ -111,5 +119,4 @@ const UNREADABLE_HINTS: ReadonlyMap<string, string> = new Map([
   ['ELOOP', 'the symbolic link leads in a circle: name the file itself'],
   ['ENXIO', 'it is a socket or a device that is not there: name a file'],
   ['EAGAIN', 'it is a terminal or a device that has nothing to read: name a file'],
-  ['ENAMETOOLONG', 'give the path of the file, not its content'],
 ]);

@@ -1,0 +1,118 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { read } from '../../der.ts';
+import { HoldfastError } from '../../errors.ts';
+import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
+import { type Decrypt, decryptPkcs8, decryptTraditional } from './decrypt.ts';
+import { checkPkcs8Algorithm, isKeyLabel, keyFormOf, notAtAll, notByLabel, notInDer, notInPem } from './identify.ts';
+import { damagedPem, decodePem, type PemBlock, readPem } from './pem.ts';
+
+/** A private key found in a file, perhaps still encrypted, and the certificates that were found beside it. */
+export interface FoundKey {
+  /** DER of the key; of the encrypted key when `decrypt` is there. */
+  readonly der: Uint8Array;
+  readonly decrypt: Decrypt | undefined;
+  /** DER, in the order of the file. */
+  readonly certificates: readonly Uint8Array[];
+}
+
+/**
+ * Find the one private key in a file's content, PEM or DER, without opening it.
+ *
+ * @param name what the file is called in an error, without an article
+ * @throws {HoldfastError} `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_AMBIGUOUS`: each says what the content is
+ * instead, and none repeats anything of it
+ */
+export function findKey(content: Uint8Array, name: string): FoundKey {
+  // Windows' Notepad begins UTF-8 with a byte order mark.
+  const data = content[0] === 0xef && content[1] === 0xbb && content[2] === 0xbf ? content.subarray(3) : content;
+  const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString('latin1');
+  if (text.trim() === '') {
+    const hint = 'check that whatever writes it has finished';
+    throw new HoldfastError('ERR_KEY_INVALID', `the ${name} is empty`, { hint });
+  }
+  if (/-----BEGIN [^-]*-----/.test(text)) return findInPem(readPem(text, name), name);
+  if (data[0] === 0x30 && read(data)) return { ...keyInDer(data, name), certificates: [] };
+  throw notAtAll(data, name);
+}
+
+function findInPem(blocks: readonly PemBlock[], name: string): FoundKey {
+  const [key, ...others] = blocks.filter(({ label }) => isKeyLabel(label));
+  if (!key) throw notInPem(blocks, name);
+  if (others.length > 0) {
+    throw new HoldfastError('ERR_KEY_AMBIGUOUS', `the ${name} holds ${others.length + 1} private keys`, {
+      hint: 'put the one to use into a file of its own',
+    });
+  }
+  const unread = notByLabel(key.label, name);
+  if (unread) throw unread;
+
+  const der = decodePem(key, name);
+  const dekInfo = key.headers.get('DEK-Info');
+  const found = dekInfo === undefined ? keyInDer(der, name) : { der, decrypt: decryptTraditional(der, dekInfo, name) };
+  const certificates = blocks.filter(({ label }) => label === 'CERTIFICATE' || label === 'X509 CERTIFICATE');
+  return { ...found, certificates: certificates.map((block) => decodePem(block, name)) };
+}
+
+function keyInDer(der: Uint8Array, name: string): Omit<FoundKey, 'certificates'> {
+  if (!read(der)) throw damagedPem(name, 'the DER in it does not end where it says');
+  const form = keyFormOf(der);
+  if (form === undefined) throw notInDer(der, name);
+  return { der, decrypt: form === 'encrypted' ? decryptPkcs8(der, name) : undefined };
+}
+
+/**
+ * Open a key that was found. The passphrase is asked for here, if one is needed, and wiped here.
+ *
+ * @throws {HoldfastError} `ERR_SECRET_REQUIRED`, `ERR_SECRET_WRONG`, `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`
+ */
+export async function unlockKey(
+  { der, decrypt }: FoundKey,
+  secret: SecretSource | undefined,
+  request: SecretRequest,
+): Promise<KeyObject> {
+  if (!decrypt) return parseKey(der, request.of);
+  return withSecret(secret, request, async ({ bytes }) => {
+    const plain = await decrypt(bytes).catch((cause: unknown) => {
+      throw cause instanceof HoldfastError ? cause : undecryptable(request.of, cause);
+    });
+    try {
+      return parseKey(plain, request.of);
+    } finally {
+      plain.fill(0);
+    }
+  });
+}
+
+/** The cipher is known, but this Node's OpenSSL (in FIPS mode, say) will not derive its key. */
+const undecryptable = (name: string, cause: unknown): HoldfastError =>
+  new HoldfastError('ERR_KEY_UNSUPPORTED', `this Node cannot decrypt the ${name}`, {
+    hint: 'encrypt it anew: openssl pkcs8 -topk8 -in FILE -out NEW',
+    cause,
+  });
+
+function parseKey(der: Uint8Array, name: string): KeyObject {
+  const form = keyFormOf(der);
+  if (form === undefined || form === 'encrypted') throw notInDer(der, name);
+  if (form === 'pkcs8') checkPkcs8Algorithm(der, name);
+  try {
+    return createPrivateKey({ key: Buffer.from(der), format: 'der', type: form });
+  } catch (cause) {
+    throw new HoldfastError('ERR_KEY_INVALID', `the private key in the ${name} is damaged`, {
+      hint: 'copy the file again, or check it with: openssl pkey -noout -check -in FILE',
+      cause,
+    });
+  }
+}
+
+/** Certificates in the file's order, but those of this key first. One that cannot be read is left for its reader to refuse. */
+export function sortCertificates(certificates: readonly Uint8Array[], key: KeyObject): readonly Uint8Array[] {
+  const isOfKey = (der: Uint8Array): boolean => {
+    try {
+      return new X509Certificate(der).checkPrivateKey(key);
+    } catch {
+      return false;
+    }
+  };
+  const own = new Set(certificates.filter(isOfKey));
+  return [...own, ...certificates.filter((certificate) => !own.has(certificate))];
+}
