@@ -1,0 +1,69 @@
+import type { KeyUri } from '../../uri.ts';
+import type { CreateOptions, OpenKey, OpenOptions } from '../store.ts';
+import { readAddress } from './address.ts';
+import { selectCertificates } from './certificates.ts';
+import { within } from './limits.ts';
+import { openOn } from './open.ts';
+import { connect } from './token.ts';
+
+/**
+ * Open a private key on a PKCS#11 token: `pkcs11:token=prod;object=web?module-path=/usr/lib/x.so&pin-source=file:/run/pin`
+ * (RFC 7512). Logs in at most once.
+ *
+ * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_KEY_*`, `ERR_SECRET_*`,
+ *   `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
+ */
+export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> {
+  const address = readAddress(uri);
+  return within(options, 'opening the key', async (signal) => {
+    const connection = await connect(address);
+    try {
+      signal.throwIfAborted();
+      return await openOn(connection, options, signal);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  });
+}
+
+/**
+ * DER certificates that the URI selects, the leaf first, then what else the token keeps. Never logs in.
+ *
+ * @returns empty when the URI selects none
+ * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_CERTIFICATE_AMBIGUOUS`
+ */
+export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
+  const address = readAddress(uri);
+  return within(options, 'reading certificates', async (signal) => {
+    const connection = await connect(address);
+    try {
+      signal.throwIfAborted();
+      return selectCertificates(connection);
+    } finally {
+      connection.close();
+    }
+  });
+}
+
+/**
+ * Make a key pair in the token, where it stays: sensitive and not extractable. `object` becomes its label; without an
+ * `id` it gets a random one.
+ *
+ * @returns the URI that opens it
+ * @throws {HoldfastError} `ERR_KEY_EXISTS`, and as `open` does
+ */
+export async function create(uri: KeyUri, options: CreateOptions): Promise<KeyUri> {
+  const { createKey } = await import('./administer.ts');
+  return createKey(readAddress(uri), options);
+}
+
+/**
+ * Put certificates beside a key: the leaf under the key's identifier and label, its issuers under their own.
+ *
+ * @throws {HoldfastError} `ERR_KEY_EXISTS` when another certificate is there, `ERR_CERTIFICATE_*`, and as `open` does
+ */
+export async function putCertificate(uri: KeyUri, chain: readonly Uint8Array[], options: OpenOptions): Promise<void> {
+  const { writeCertificates } = await import('./administer.ts');
+  return writeCertificates(readAddress(uri), chain, options);
+}

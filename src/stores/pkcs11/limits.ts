@@ -1,0 +1,53 @@
+import { HoldfastError } from '../../errors.ts';
+import type { OpenOptions } from '../store.ts';
+
+/** setTimeout fires at once beyond this. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/**
+ * Do something under the caller's signal and deadline. `work` gets one signal for both; its reason is the error to throw.
+ *
+ * @throws {HoldfastError} `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
+ */
+export async function within<T>(
+  { signal, deadline }: OpenOptions,
+  what: string,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const interrupt = (): void => {
+    controller.abort(new HoldfastError('ERR_INTERRUPTED', `${what} was interrupted`, { cause: signal?.reason }));
+  };
+  const expire = (): void => {
+    controller.abort(
+      new HoldfastError('ERR_SIGNING_TIMEOUT', `${what} took longer than ${deadline} ms`, {
+        hint: 'touch or look after the device, or give more time',
+      }),
+    );
+  };
+  if (signal?.aborted) interrupt();
+  signal?.addEventListener('abort', interrupt, { once: true });
+  const timer = deadline === undefined ? undefined : setTimeout(expire, Math.min(deadline, LONGEST_TIMER));
+  try {
+    controller.signal.throwIfAborted();
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', interrupt);
+  }
+}
+
+/** The promise's outcome, or the signal's reason if that comes first. The promise itself cannot be stopped. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as HoldfastError);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}

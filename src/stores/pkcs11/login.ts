@@ -1,0 +1,193 @@
+import { createHmac } from 'node:crypto';
+import { HoldfastError, SecretError } from '../../errors.ts';
+import { askSecret, type Secret, type SecretSource } from '../../secret.ts';
+import type { OpenOptions } from '../store.ts';
+import { CK, CKF } from './cryptoki.ts';
+import { fault, guarded, nameOf, returnValueOf } from './faults.ts';
+import { orAborted } from './limits.ts';
+import type { PinMemory } from './modules.ts';
+import { type Connection, nameOfToken, tokenInWords } from './token.ts';
+
+/** The way to the PIN of one token. */
+export interface PinSource {
+  readonly connection: Connection;
+  readonly source: SecretSource | undefined;
+  readonly options: OpenOptions;
+  /** True for a PIN that lies somewhere, false for one that a person is asked for. */
+  readonly stored: boolean;
+}
+
+export function pinSource(connection: Connection, options: OpenOptions): PinSource {
+  const source = options.secret ?? connection.address.pin;
+  return { connection, source, options, stored: options.secret === undefined || typeof options.secret !== 'function' };
+}
+
+const PIN_LOCKED = 0xa4;
+const ALREADY_LOGGED_IN = 0x100;
+/** `CKR_PIN_INCORRECT`, `CKR_PIN_INVALID`, `CKR_PIN_LEN_RANGE`. */
+const isRefusal = (code: number | undefined): boolean => code === 0xa0 || code === 0xa1 || code === 0xa2;
+
+/**
+ * The PIN, unless asking for it or trying it would be a mistake. The caller wipes it.
+ *
+ * @throws {SecretError} `ERR_SECRET_LOCKED`, `ERR_SECRET_LAST_TRY`, `ERR_SECRET_REQUIRED`, `ERR_SECRET_UNREADABLE`
+ */
+export async function askPin(pin: PinSource, signal: AbortSignal): Promise<Secret> {
+  const { token } = pin.connection;
+  const triesLeft = checkTries(pin);
+  const asking = askSecret(pin.source, {
+    kind: 'PIN',
+    of: tokenInWords(token),
+    triesLeft,
+    purpose: pin.options.purpose,
+  });
+  asking.then(
+    (late) => signal.aborted && late.wipe(),
+    () => {},
+  );
+  const secret = await orAborted(asking, signal);
+  if (secret.bytes.length > 0) return secret;
+  throw new SecretError('ERR_SECRET_REQUIRED', `the PIN given for ${nameOfToken(token)} is empty`, {
+    hint: 'check where it comes from; an empty PIN is not tried',
+    triesLeft,
+  });
+}
+
+/**
+ * Look at the token's own count before a PIN goes there.
+ *
+ * @returns tries left, when the token tells
+ */
+export function checkTries({ connection, stored, options }: PinSource): number | undefined {
+  const { module, token } = connection;
+  const name = nameOfToken(token);
+  const { flags } = guarded('ERR_TOKEN_FAILED', `${name} does not answer`, () =>
+    module.pkcs11.C_GetTokenInfo(token.slot),
+  );
+  if (flags & CKF.USER_PIN_LOCKED) {
+    throw new SecretError('ERR_SECRET_LOCKED', `${name} is locked: its PIN was wrong too often`, {
+      hint: 'unblock it with its PUK or its security officer; nothing was tried',
+      triesLeft: 0,
+    });
+  }
+  if (flags & CKF.USER_PIN_FINAL_TRY) {
+    if (!stored) return 1;
+    throw new SecretError('ERR_SECRET_LAST_TRY', `${name} has one PIN try left, and a stored PIN is not spent on it`, {
+      hint: 'enter the PIN yourself once, where you are asked for it; then mend the stored one',
+      triesLeft: 1,
+    });
+  }
+  if (flags & CKF.USER_PIN_COUNT_LOW) {
+    options.notify?.({
+      kind: 'warning',
+      message: `${name} was given a wrong PIN since the last good one`,
+      hint: 'make sure that the PIN is right before the token locks',
+    });
+  }
+  return undefined;
+}
+
+/**
+ * Log in, at most once with each wrong PIN. Does not wait: between the look into the memory and the answer of the
+ * token nobody else gets a turn.
+ *
+ * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LOCKED`
+ */
+export function sendPin({ connection }: PinSource, session: Buffer, user: number, secret: Secret): void {
+  const { module, token } = connection;
+  const name = nameOfToken(token);
+  const hash = createHmac('sha256', module.salt).update(secret.bytes).digest('hex');
+  const memory = memoryOf(connection, user);
+  if (memory.refused === hash) {
+    throw new SecretError('ERR_SECRET_WRONG', `${name} has refused this PIN before; it was not sent again`, {
+      hint: 'give the right PIN',
+    });
+  }
+  try {
+    module.pkcs11.C_Login(session, user, secret.reveal());
+  } catch (thrown) {
+    const code = returnValueOf(thrown);
+    if (code === ALREADY_LOGGED_IN) {
+      checkAgainstLogin(memory, hash, name);
+      return;
+    }
+    if (isRefusal(code)) memory.refused = hash;
+    throw loginError(connection, code, thrown);
+  }
+  memory.refused = undefined;
+  memory.accepted = hash;
+}
+
+/** A process that is logged in answers "already" whatever the PIN: compare with the one it let us in with, if it was us. */
+function checkAgainstLogin(memory: PinMemory, hash: string, name: string): void {
+  if (memory.accepted === undefined || memory.accepted === hash) return;
+  throw new SecretError('ERR_SECRET_WRONG', `this PIN is not the one that this process is logged in to ${name} with`, {
+    hint: 'give the right PIN; nothing was tried',
+  });
+}
+
+function memoryOf({ module, token }: Connection, user: number): PinMemory {
+  const key = `${token.serial}/${token.label}/${user}`;
+  const memory = module.pins.get(key) ?? {};
+  module.pins.set(key, memory);
+  return memory;
+}
+
+function loginError(connection: Connection, code: number | undefined, thrown: unknown): HoldfastError {
+  const name = nameOfToken(connection.token);
+  const unblock = 'unblock it with its PUK or its security officer';
+  if (code === PIN_LOCKED) {
+    return new SecretError('ERR_SECRET_LOCKED', `${name} is locked (CKR_PIN_LOCKED)`, {
+      hint: unblock,
+      triesLeft: 0,
+      cause: thrown,
+    });
+  }
+  if (!isRefusal(code)) return fault('ERR_TOKEN_FAILED', `${name} let nobody log in`, thrown);
+  const triesLeft = triesAfter(connection);
+  const left = triesLeft === 0 ? ' and is locked now' : triesLeft === 1 ? ' and has one try left' : '';
+  return new SecretError('ERR_SECRET_WRONG', `${name} refused the PIN${left} (${nameOf(thrown)})`, {
+    hint: triesLeft === 0 ? unblock : 'give the right PIN',
+    triesLeft,
+    cause: thrown,
+  });
+}
+
+/** What the token says after a wrong PIN; many never say. */
+function triesAfter({ module, token }: Connection): number | undefined {
+  try {
+    const { flags } = module.pkcs11.C_GetTokenInfo(token.slot);
+    return flags & CKF.USER_PIN_LOCKED ? 0 : flags & CKF.USER_PIN_FINAL_TRY ? 1 : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Log in as the user, where the token wants it.
+ *
+ * @returns the PIN, which the caller wipes; undefined when the token needs no login
+ */
+export async function login(pin: PinSource, signal: AbortSignal): Promise<Secret | undefined> {
+  const { token, session } = pin.connection;
+  if ((token.flags & CKF.LOGIN_REQUIRED) === 0) return undefined;
+  checkKeypad(pin.connection);
+  const secret = await askPin(pin, signal);
+  try {
+    sendPin(pin, session, CK.CKU_USER, secret);
+    return secret;
+  } catch (error) {
+    secret.wipe();
+    throw error;
+  }
+}
+
+/** pkcs11js passes no PIN but a string, so a PIN cannot be left to the device. */
+function checkKeypad({ token }: Connection): void {
+  if ((token.flags & CKF.PROTECTED_AUTHENTICATION_PATH) === 0) return;
+  throw new HoldfastError(
+    'ERR_TOKEN_FAILED',
+    `${nameOfToken(token)} takes its PIN on a keypad of its own, which the driver pkcs11js cannot use`,
+    { hint: 'use a reader without a keypad, or switch its keypad off in the configuration of the module' },
+  );
+}

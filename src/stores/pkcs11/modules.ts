@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
+import type { PKCS11 } from 'pkcs11js';
+import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
+import { CK } from './cryptoki.ts';
+import { loadDriver } from './driver.ts';
+import { fault, returnValueOf } from './faults.ts';
+
+/** What this process knows of the PINs of one token, as salted hashes. */
+export interface PinMemory {
+  /** The token refused it: it is not sent again. */
+  refused?: string | undefined;
+  /** The process is, or was last, logged in with it. */
+  accepted?: string | undefined;
+}
+
+/** A module in this process. Loading, initialising and logging in belong to the process, so all users share one of these. */
+interface LoadedModule {
+  readonly pkcs11: PKCS11;
+  users: number;
+  /** We called C_Initialize, so C_Finalize is ours to call. */
+  ours: boolean;
+  readonly salt: Uint8Array;
+  /** By token and kind of login. */
+  readonly pins: Map<string, PinMemory>;
+}
+
+/** One user's hold on a module. */
+export interface ModuleUse {
+  readonly path: string;
+  readonly pkcs11: PKCS11;
+  readonly salt: Uint8Array;
+  readonly pins: Map<string, PinMemory>;
+  /** To be called once, when none of this user's calls is in flight. The last user finalises the module; it stays loaded. */
+  release(): void;
+}
+
+/** Shared by every copy of this package in the process: the shape of the registry goes with the version in its name. */
+const REGISTRY: unique symbol = Symbol.for('holdfast.pkcs11.modules.v1');
+const registry = (): Map<string, LoadedModule> => {
+  const home = globalThis as typeof globalThis & { [REGISTRY]?: Map<string, LoadedModule> };
+  home[REGISTRY] ??= new Map();
+  return home[REGISTRY];
+};
+
+/**
+ * Load and initialise a module, or join those who use it already.
+ *
+ * @throws {HoldfastError} `ERR_MODULE_NOT_FOUND`, `ERR_MODULE_FAILED`, `ERR_DRIVER_*`
+ */
+export async function useModule(path: string): Promise<ModuleUse> {
+  const real = await realPathOf(path);
+  const { PKCS11 } = await loadDriver();
+  // Nothing awaits from here on, so two opens at once cannot both load or both initialise.
+  const modules = registry();
+  const loaded = modules.get(real) ?? load(new PKCS11(), real);
+  modules.set(real, loaded);
+  if (loaded.users === 0) initialise(loaded, real);
+  loaded.users += 1;
+
+  const release = (): void => {
+    loaded.users -= 1;
+    if (loaded.users === 0) finalise(loaded);
+  };
+  return { path, pkcs11: loaded.pkcs11, salt: loaded.salt, pins: loaded.pins, release };
+}
+
+async function realPathOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (cause) {
+    if (systemCodeOf(cause) === 'ENOENT' || systemCodeOf(cause) === 'ENOTDIR') {
+      throw new HoldfastError('ERR_MODULE_NOT_FOUND', `there is no PKCS#11 module at ${path}`, {
+        hint: 'give the absolute path of the .so or .dylib that came with the token; is its package installed?',
+        cause,
+      });
+    }
+    throw new HoldfastError('ERR_MODULE_FAILED', `cannot reach the PKCS#11 module ${path}: ${messageOf(cause)}`, {
+      hint: 'check the permissions of the file and of the directories above it',
+      cause,
+    });
+  }
+}
+
+function load(pkcs11: PKCS11, path: string): LoadedModule {
+  try {
+    pkcs11.load(path);
+  } catch (cause) {
+    throw new HoldfastError('ERR_MODULE_FAILED', `${path} cannot be loaded as a PKCS#11 module`, {
+      hint: 'check that the file is a PKCS#11 module for this kind of machine and that the libraries it needs are installed',
+      cause,
+    });
+  }
+  return { pkcs11, users: 0, ours: false, salt: randomBytes(32), pins: new Map() };
+}
+
+function initialise(loaded: LoadedModule, path: string): void {
+  try {
+    // Without this flag, signatures in parallel crash the process.
+    loaded.pkcs11.C_Initialize({ flags: CK.CKF_OS_LOCKING_OK });
+    loaded.ours = true;
+  } catch (thrown) {
+    // Somebody else in this process had it first: then it is theirs to finalise.
+    if (returnValueOf(thrown) === 0x191) return;
+    throw fault(
+      'ERR_MODULE_FAILED',
+      `the PKCS#11 module ${path} did not start`,
+      thrown,
+      'check the configuration of the module, and that its service runs',
+    );
+  }
+}
+
+function finalise(loaded: LoadedModule): void {
+  if (!loaded.ours) return;
+  loaded.ours = false;
+  try {
+    loaded.pkcs11.C_Finalize();
+  } catch {
+    // Somebody else finalised it: there is nothing left to end, and nobody whom the error would help.
+  }
+}

@@ -1,0 +1,140 @@
+import { HoldfastError } from '../../errors.ts';
+import { type Address, listing, uriWith } from './address.ts';
+import { CK, CKF, ulongOf } from './cryptoki.ts';
+import { guarded } from './faults.ts';
+import { type ModuleUse, useModule } from './modules.ts';
+
+/** An initialised token, as it describes itself, without the padding. */
+export interface Token {
+  readonly slot: Buffer;
+  readonly label: string;
+  readonly serial: string;
+  readonly model: string;
+  readonly manufacturer: string;
+  readonly flags: number;
+}
+
+/** An idle PKCS#11 session on one token. While it lasts the module stays initialised and the login holds. */
+export interface Connection {
+  readonly address: Address;
+  readonly module: ModuleUse;
+  readonly token: Token;
+  readonly session: Buffer;
+  /** When no call is in flight any more. */
+  close(): void;
+}
+
+/**
+ * Find exactly one token and connect to it.
+ *
+ * @throws {HoldfastError} `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_DRIVER_*`
+ */
+export async function connect(address: Address, flags: number = CK.CKF_SERIAL_SESSION): Promise<Connection> {
+  const module = await useModule(address.modulePath);
+  try {
+    const token = selectToken(module, address);
+    const session = openSession(module, token, flags);
+    const close = (): void => {
+      closeSession(module, session);
+      module.release();
+    };
+    return { address, module, token, session, close };
+  } catch (error) {
+    module.release();
+    throw error;
+  }
+}
+
+export const openSession = ({ pkcs11 }: ModuleUse, token: Token, flags: number = CK.CKF_SERIAL_SESSION): Buffer =>
+  guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} opened no PKCS#11 session`, () =>
+    pkcs11.C_OpenSession(token.slot, flags),
+  );
+
+export function closeSession({ pkcs11 }: ModuleUse, session: Buffer): void {
+  try {
+    pkcs11.C_CloseSession(session);
+  } catch {
+    // The token was removed or somebody closed it already: it is closed, which is all that was wanted.
+  }
+}
+
+/** Labels are text of anybody's making: no line breaks and no terminal codes from there. */
+export const oneLine = (text: string): string => text.replace(/\p{Cc}/gu, ' ');
+
+/** `token "prod"`. */
+export const tokenInWords = ({ label, serial }: Token): string => `token "${oneLine(label || serial)}"`;
+
+/** What to call a token in a message. */
+export const nameOfToken = (token: Token): string => `the ${tokenInWords(token)}`;
+
+/** The URI that selects this token, and an object on it. */
+export const uriOnToken = (
+  address: Address,
+  token: Token,
+  object: readonly (readonly [string, Uint8Array | string])[],
+  keepPin = false,
+): string => uriWith(address, [['token', token.label], ['serial', token.serial], ...object], keepPin);
+
+function selectToken(module: ModuleUse, address: Address): Token {
+  const tokens = tokensOf(module);
+  const fitting = tokens.filter((token) => fits(token, address));
+  const [token] = fitting;
+  const asked = [...address.uri.path].filter(([name]) => name === 'id' || name === 'object' || name === 'type');
+  const uris = (found: readonly Token[]): string[] => found.map((one) => uriOnToken(address, one, asked));
+  if (!token) {
+    throw new HoldfastError('ERR_TOKEN_NOT_FOUND', `no token in ${address.modulePath} fits ${address.text}`, {
+      hint:
+        tokens.length > 0
+          ? listing('these are there', uris(tokens))
+          : 'plug the token in; the module sees none that is initialised (check its configuration and its service)',
+    });
+  }
+  if (fitting.length > 1) {
+    throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${fitting.length} tokens fit ${address.text}`, {
+      hint: listing('use one of these', uris(fitting)),
+    });
+  }
+  // "The only token there is" may tomorrow be a stranger's card: something in the URI has to choose.
+  if (![...address.uri.path.keys()].some((name) => name !== 'type')) {
+    throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${address.text} names neither a token nor a key`, {
+      hint: listing('name the token', uris(tokens)),
+    });
+  }
+  return token;
+}
+
+/** The initialised tokens. A slot that does not answer harms nobody but itself. */
+function tokensOf({ pkcs11, path }: ModuleUse): Token[] {
+  const slots = guarded('ERR_TOKEN_FAILED', `the PKCS#11 module ${path} lists no tokens`, () =>
+    pkcs11.C_GetSlotList(true),
+  );
+  return slots.flatMap((slot) => {
+    try {
+      const info = pkcs11.C_GetTokenInfo(slot);
+      if ((info.flags & CKF.TOKEN_INITIALIZED) === 0) return [];
+      return [
+        {
+          slot,
+          label: unpadded(info.label),
+          serial: unpadded(info.serialNumber),
+          model: unpadded(info.model),
+          manufacturer: unpadded(info.manufacturerID),
+          flags: info.flags,
+        },
+      ];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Fields are padded with blanks to their full length (PKCS#11 v2.40 §3.2); some modules pad with NUL. */
+const unpadded = (text: string): string => text.replace(/[ \0]+$/, '');
+
+function fits(token: Token, address: Address): boolean {
+  if (address.slotId !== undefined && address.slotId !== ulongOf(token.slot)) return false;
+  return (['label', 'serial', 'model', 'manufacturer'] as const).every((field) => {
+    const wanted = address[field === 'label' ? 'token' : field];
+    return wanted === undefined || unpadded(wanted) === token[field];
+  });
+}

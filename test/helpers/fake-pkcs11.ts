@@ -1,0 +1,122 @@
+import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import type { PKCS11 } from 'pkcs11js';
+import { readAddress } from '../../src/stores/pkcs11/address.ts';
+import type { Connection } from '../../src/stores/pkcs11/token.ts';
+import { parseKeyUri } from '../../src/uri.ts';
+
+/** What the driver throws: the number decides, the text of unknown ones is always this. */
+export const returnValue = (code: number): Error => Object.assign(new Error('CKR_VENDOR_DEFINED'), { code });
+
+export interface Fake {
+  readonly connection: Connection;
+  readonly publicKey: KeyObject;
+  /** The token's flags; login is required. May be changed. */
+  flags: number;
+  pin: string;
+  alwaysAuthenticate: boolean;
+  /** Every call, by name, in order; C_Login with the kind of user. */
+  readonly calls: string[];
+  /** PKCS#11 sessions that are open. */
+  readonly open: Set<number>;
+  /** Called instead of signing at once; resolves or rejects the native call. */
+  onSign: ((finish: (error?: Error) => void) => void) | undefined;
+  /** Called with each name; may throw. */
+  onCall: (name: string) => void;
+}
+
+/** A token with one EC key, made of nothing, whose every answer a test may bend. */
+export function fakeToken(query = ''): Fake {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const { x = '', y = '' } = publicKey.export({ format: 'jwk' });
+  const point = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')]);
+  const attributes = new Map<number, () => Buffer | undefined>([
+    [0x100, () => ulong(3)],
+    [0x102, () => Buffer.of(1)],
+    [0x003, () => Buffer.from('web')],
+    [0x108, () => Buffer.of(1)],
+    [0x180, () => Buffer.from('06082a8648ce3d030107', 'hex')],
+    [0x181, () => point],
+    [0x202, () => Buffer.of(fake.alwaysAuthenticate ? 1 : 0)],
+  ]);
+  let nextSession = 0;
+  let loggedIn = false;
+  let searched: number | undefined;
+
+  const calls: Record<string, (...args: never[]) => unknown> = {
+    C_GetTokenInfo: () => ({ flags: fake.flags }),
+    C_OpenSession: () => {
+      nextSession += 1;
+      fake.open.add(nextSession);
+      return ulong(nextSession);
+    },
+    C_CloseSession: (session: Buffer) => {
+      if (!fake.open.delete(session.readUInt8())) throw returnValue(0xb3);
+    },
+    C_FindObjectsInit: (_: Buffer, template: { value: unknown }[]) => {
+      searched = template[0]?.value as number;
+    },
+    C_FindObjects: () => {
+      const found = searched === 1 || (searched === 3 && !loggedIn) ? [] : [ulong(searched ?? 0)];
+      return found;
+    },
+    C_FindObjectsFinal: () => undefined,
+    C_GetAttributeValue: (_: Buffer, __: Buffer, template: { type: number }[]) => {
+      const value = attributes.get(template[0]?.type ?? -1)?.();
+      if (!value) throw returnValue(0x12);
+      return [{ type: template[0]?.type, value }];
+    },
+    C_Login: (_: Buffer, user: number, pin: string) => {
+      fake.calls.push(`login ${user}`);
+      if (loggedIn && user === 1) throw returnValue(0x100);
+      if (pin !== fake.pin) throw returnValue(0xa0);
+      loggedIn = true;
+    },
+    C_SignInit: () => undefined,
+    C_SignAsync: (_: Buffer, input: Buffer, output: Buffer) =>
+      new Promise<Buffer>((resolve, reject) => {
+        const finish = (error?: Error): void => {
+          if (error) reject(error);
+          else resolve(createHash('sha512').update(input).digest().copy(output) ? output.subarray(0, 64) : output);
+        };
+        if (fake.onSign) fake.onSign(finish);
+        else finish();
+      }),
+  };
+  const pkcs11 = Object.fromEntries(
+    Object.entries(calls).map(([name, call]) => [
+      name,
+      (...args: never[]) => {
+        fake.calls.push(name);
+        fake.onCall(name);
+        return call(...args);
+      },
+    ]),
+  ) as unknown as PKCS11;
+
+  const fake: Fake = {
+    connection: {
+      address: readAddress(parseKeyUri(`pkcs11:token=prod;object=web?module-path=/x.so${query}`)),
+      module: { path: '/x.so', pkcs11, salt: Buffer.alloc(32), pins: new Map(), release: () => {} },
+      token: { slot: ulong(0), label: 'prod', serial: '42', model: 'm', manufacturer: 'f', flags: 0x40d },
+      session: ulong(0),
+      close: () => {
+        fake.calls.push('released');
+      },
+    },
+    publicKey,
+    flags: 0x40d,
+    pin: 'the-right-pin',
+    alwaysAuthenticate: false,
+    calls: [],
+    open: new Set(),
+    onSign: undefined,
+    onCall: () => {},
+  };
+  return fake;
+}
+
+function ulong(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return bytes;
+}

@@ -1,0 +1,113 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
+import { describeSpied, type Spy, spyOn } from '../helpers/pkcs11-spy.ts';
+import { makeToken, type TestToken } from '../helpers/softhsm.ts';
+import { failure } from '../stores/conformance.ts';
+
+describeSpied('what reaches the token, counted by pkcs11-spy', () => {
+  let token: TestToken;
+  let spy: Spy;
+  let uri: KeyUri;
+
+  const spied = (text: string): KeyUri =>
+    parseKeyUri(text.replace(/module-path=[^&]+/, () => `module-path=${spy.modulePath}`));
+
+  beforeAll(async () => {
+    token = await makeToken();
+    spy = spyOn(token);
+    uri = await pkcs11.create(spied(token.uri({ object: 'web' })), { keyType: 'P-256', secret: token.pin });
+    spy.taken();
+  });
+  afterAll(() => token.remove());
+
+  test('open, sign, close: one login, one signature', async () => {
+    const key = await pkcs11.open(uri, { secret: token.pin });
+    await key.sign(Buffer.from('message'));
+    await key.close();
+    expect(spy.taken()).toMatchObject({
+      C_Initialize: 1,
+      C_Login: 1,
+      C_SignInit: 1,
+      C_Sign: 1,
+      C_OpenSession: 2,
+      C_CloseSession: 2,
+      C_Finalize: 1,
+    });
+  });
+
+  test('the module is always told that several threads will call it', () => {
+    // Without it, signatures in parallel crash the process: seldom enough to pass a test of that.
+    const initialisations = spy
+      .log()
+      .split(/^\d+: C_Initialize$/m)
+      .slice(1);
+    expect(initialisations.length).toBeGreaterThan(0);
+    for (const one of initialisations) expect(one.split('Returned:')[0]).toContain('CKF_OS_LOCKING_OK');
+  });
+
+  test('a wrong PIN costs one try, the same once more costs none, and the right one clears the count', async () => {
+    const wrong = `${token.pin}-not`;
+    const first = await failure(pkcs11.open(uri, { secret: wrong }));
+    expect(first.code).toBe('ERR_SECRET_WRONG');
+    expect(first.message).toContain('(CKR_PIN_INCORRECT)');
+    expect(spy.taken().C_Login).toBe(1);
+
+    for (let attempt = 0; attempt < 10; attempt += 1) {
+      const again = await failure(pkcs11.open(uri, { secret: wrong }));
+      expect(again.code).toBe('ERR_SECRET_WRONG');
+    }
+    expect(spy.taken().C_Login).toBeUndefined();
+
+    const notices: string[] = [];
+    const warned = await pkcs11.open(uri, { secret: token.pin, notify: ({ message }) => notices.push(message) });
+    await warned.close();
+    expect(spy.taken().C_Login).toBe(1);
+    expect(notices).toEqual([expect.stringContaining('wrong PIN')]);
+
+    const calm = await pkcs11.open(uri, { secret: token.pin, notify: ({ message }) => notices.push(message) });
+    await calm.close();
+    expect(notices).toHaveLength(1);
+  });
+
+  test('what fails before the PIN sends none', async () => {
+    spy.taken();
+    await failure(pkcs11.open(spied(token.uri({ serial: 'other' })), { secret: token.pin }));
+    await failure(pkcs11.open(uri, {}));
+    await failure(pkcs11.open(uri, { secret: '' }));
+    await pkcs11.readCertificates(uri, {});
+    expect(spy.taken()).not.toHaveProperty('C_Login');
+  });
+
+  test('opens that share the module initialise it once', async () => {
+    spy.taken();
+    const keys = await Promise.all(Array.from({ length: 5 }, () => pkcs11.open(uri, { secret: token.pin })));
+    for (const key of keys) await key.close();
+    expect(spy.taken()).toMatchObject({ C_Initialize: 1, C_Finalize: 1 });
+  });
+
+  test('200 cycles of open, sign, close leave no PKCS#11 session open, failures neither', async () => {
+    // Somebody holds the module, so that its finalisation closes nothing.
+    const held = await pkcs11.open(uri, { secret: token.pin });
+    spy.taken();
+    for (let cycle = 0; cycle < 200; cycle += 1) {
+      const key = await pkcs11.open(uri, { secret: token.pin });
+      await key.sign(Buffer.from('message'));
+      await key.close();
+    }
+    expect(spy.taken()).toMatchObject({ C_OpenSession: 400, C_CloseSession: 400, C_SignInit: 200, C_Sign: 200 });
+
+    const missing = spied(token.uri({ object: 'nobody' }));
+    for (const options of [{}, { secret: 'another-wrong-pin' }, { secret: token.pin }]) {
+      await failure(pkcs11.open(missing, options));
+    }
+    await pkcs11.readCertificates(missing, {});
+    await failure(pkcs11.create(uri, { keyType: 'P-256', secret: token.pin }));
+    const { C_OpenSession: opened, C_CloseSession: closed, ...others } = spy.taken();
+    expect(opened).toBe(5);
+    expect(closed).toBe(5);
+    expect(others).not.toHaveProperty('C_Finalize');
+    await held.close();
+    expect(spy.taken()).toMatchObject({ C_CloseSession: 1, C_Finalize: 1 });
+  });
+});

@@ -1,0 +1,147 @@
+import { randomBytes, verify } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pkcs11js, { type Attribute } from 'pkcs11js';
+import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
+import { parseKeyUri } from '../../src/uri.ts';
+import { rawPkcs11 } from '../helpers/raw-pkcs11.ts';
+import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
+import { failure } from '../stores/conformance.ts';
+
+describeSoftHsm('modules, sessions and logins over time', () => {
+  let token: TestToken;
+  const message = Buffer.from('message');
+
+  const open = (object: string, options: OpenOptions = { secret: token.pin }): Promise<OpenKey> =>
+    pkcs11.open(parseKeyUri(token.uri({ object })), options);
+  const verifies = (key: OpenKey, signature: Uint8Array): boolean =>
+    verify(
+      'sha256',
+      message,
+      { key: Buffer.from(key.publicKey as Uint8Array), format: 'der', type: 'spki' },
+      signature,
+    );
+
+  beforeAll(async () => {
+    token = await makeToken();
+    setRealEnvironment(token.env);
+    for (const [object, keyType] of [
+      ['ec', 'P-256'],
+      ['rsa', 'RSA-4096'],
+    ] as const) {
+      await pkcs11.create(parseKeyUri(token.uri({ object })), { keyType, secret: token.pin });
+    }
+  }, 60_000);
+  afterAll(() => token.remove());
+
+  test('the last of several users finalises the module', async () => {
+    const [a, b] = [await open('ec'), await open('rsa')];
+    const witness = rawPkcs11(token);
+    await a?.close();
+    expect(witness.initialised()).toBe(true);
+    expect(verifies(b as OpenKey, await (b as OpenKey).sign(message))).toBe(true);
+    await b?.close();
+    expect(witness.initialised()).toBe(false);
+  });
+
+  test('a module that somebody else initialised is used, and left to them', async () => {
+    const somebody = rawPkcs11(token);
+    for (let cycle = 0; cycle < 3; cycle += 1) {
+      const key = await open('ec');
+      expect(verifies(key, await key.sign(message))).toBe(true);
+      await key.close();
+    }
+    expect(somebody.initialised()).toBe(true);
+    somebody.close();
+    somebody.finalise();
+    // Now it is ours again, with the last user's finalisation.
+    const key = await open('ec');
+    expect(verifies(key, await key.sign(message))).toBe(true);
+    await key.close();
+    expect(somebody.initialised()).toBe(false);
+  });
+
+  test('a wrong PIN beside an open key does not get in', async () => {
+    const key = await open('ec');
+    expect((await failure(open('ec', { secret: 'not-the-pin' }))).code).toBe('ERR_SECRET_WRONG');
+    expect(verifies(key, await key.sign(message))).toBe(true);
+    await key.close();
+  });
+
+  test('close with RSA-4096 signatures in flight drains them, time and again', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const key = await open('rsa');
+      const signing = Array.from({ length: 6 }, () => key.sign(message));
+      await Promise.all([key.close(), ...signing]);
+      for (const signature of await Promise.all(signing)) expect(verifies(key, signature)).toBe(true);
+    }
+  }, 60_000);
+
+  test('signatures that are interrupted in flight leave the module whole', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const controller = new AbortController();
+      const key = await open('rsa', { secret: token.pin, signal: controller.signal });
+      const signing = Array.from({ length: 6 }, () => failure(key.sign(message)));
+      await new Promise((resolve) => setImmediate(resolve));
+      controller.abort();
+      expect((await Promise.all(signing)).map(({ code }) => code)).toEqual(Array(6).fill('ERR_INTERRUPTED'));
+      await key.close();
+    }
+    const key = await open('rsa');
+    expect(verifies(key, await key.sign(message))).toBe(true);
+    await key.close();
+  }, 60_000);
+
+  test('a key that goes away: ERR_SIGNING_FAILED, and ERR_KEY_NOT_FOUND when opened again', async () => {
+    await pkcs11.create(parseKeyUri(token.uri({ object: 'brief' })), { keyType: 'P-256', secret: token.pin });
+    const key = await open('brief');
+    await key.sign(message);
+    const somebody = rawPkcs11(token);
+    for (const object of somebody.find([{ type: pkcs11js.CKA_LABEL, value: 'brief' }])) {
+      somebody.pkcs11.C_DestroyObject(somebody.session, object);
+    }
+    somebody.close();
+    const error = await failure(key.sign(message));
+    expect(error.code).toBe('ERR_SIGNING_FAILED');
+    expect(error.message).toMatch(/\(CKR_[A-Z_]+\)$/);
+    await key.close();
+    expect((await failure(open('brief'))).code).toBe('ERR_KEY_NOT_FOUND');
+  });
+
+  test('a key that wants its PIN for every signature gets it, from the store in parallel, from a person one by one', async () => {
+    const somebody = rawPkcs11(token);
+    const common: Attribute[] = [
+      { type: pkcs11js.CKA_TOKEN, value: true },
+      { type: pkcs11js.CKA_LABEL, value: 'strict' },
+      { type: pkcs11js.CKA_ID, value: randomBytes(4) },
+    ];
+    somebody.pkcs11.C_GenerateKeyPair(
+      somebody.session,
+      { mechanism: pkcs11js.CKM_EC_KEY_PAIR_GEN },
+      [...common, { type: pkcs11js.CKA_EC_PARAMS, value: Buffer.from('06082a8648ce3d030107', 'hex') }],
+      [...common, { type: pkcs11js.CKA_PRIVATE, value: true }, { type: pkcs11js.CKA_ALWAYS_AUTHENTICATE, value: true }],
+    );
+    somebody.close();
+    somebody.finalise();
+
+    const stored = await open('strict');
+    expect(stored.attended).toBe(true);
+    for (const signature of await Promise.all(Array.from({ length: 10 }, () => stored.sign(message)))) {
+      expect(verifies(stored, signature)).toBe(true);
+    }
+    await stored.close();
+
+    let asked = 0;
+    const secret = (): string => {
+      asked += 1;
+      // The third answer is a slip of the finger.
+      return asked === 3 ? 'slip' : token.pin;
+    };
+    const person = await open('strict', { secret });
+    expect(verifies(person, await person.sign(message))).toBe(true);
+    expect((await failure(person.sign(message))).code).toBe('ERR_SECRET_WRONG');
+    expect(verifies(person, await person.sign(message))).toBe(true);
+    expect(asked).toBe(4);
+    await person.close();
+  });
+});
