@@ -1,0 +1,13 @@
+import type { Output } from './output.ts';
+import type { Flags } from './parse.ts';
+
+/** What a command gets to work with. */
+export interface Context {
+  readonly flags: Flags;
+  readonly env: NodeJS.ProcessEnv;
+  readonly output: Output;
+  /** Aborted by SIGINT and SIGTERM, with `ERR_INTERRUPTED` as the reason. */
+  readonly signal: AbortSignal;
+  /** The arguments received by name, never a value: `--role-arn and 2 words that belong to no flag`. */
+  readonly received: string;
+}

@@ -1,0 +1,272 @@
+/**
+ * Every command and every flag, once: the parser, the help, the exclusions and docs/cli.md all follow these tables.
+ */
+export const COMMANDS = {
+  'credential-process': 'buy one session and print it for an AWS SDK or the AWS CLI',
+  local: 'run a Roles Anywhere and an STS on this machine, with a CA of its own',
+  demo: 'show the main job: a key made in a token buys credentials from a local service',
+  version: 'print the version',
+  help: 'print this, or the help of one command',
+} as const;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export interface Flag {
+  readonly type: 'string' | 'boolean' | 'integer';
+  readonly commands: readonly CommandName[];
+  /** What stands for the value in help; booleans have none. */
+  readonly value?: string;
+  /** Used when the flag is absent. */
+  readonly default?: string | number;
+  readonly help: string;
+}
+
+export const FLAGS = {
+  certificate: {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'PATH|URI',
+    help: 'certificate: PEM or DER file, or pkcs11: URI; default: what the token keeps beside the key',
+  },
+  'private-key': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'PATH|URI',
+    help: 'private key: file, or pkcs11: URI; default: the value of --certificate',
+  },
+  intermediates: {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'PATH',
+    help: 'PEM file of intermediate certificates, in any order',
+  },
+  'trust-anchor-arn': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'ARN',
+    help: 'trust anchor to authenticate against (required)',
+  },
+  'profile-arn': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'ARN',
+    help: 'profile to pull policies from (required)',
+  },
+  'role-arn': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'ARN',
+    help: 'role to assume (required)',
+  },
+  'role-session-name': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'NAME',
+    help: 'name of the session, 2 to 64 of A-Z a-z 0-9 _ + = , . @ -; the profile must accept it',
+  },
+  'session-duration': {
+    type: 'integer',
+    commands: ['credential-process'],
+    value: 'SECONDS',
+    default: 3600,
+    help: 'life of the session, 900 to 43200',
+  },
+  region: {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'REGION',
+    help: "region that is asked and signed for; default: the trust anchor's",
+  },
+  endpoint: {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'URL',
+    help: 'base URL of the service: https, or http on this machine',
+  },
+  'ca-bundle': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'PATH',
+    help: 'PEM file of certificate authorities to trust for TLS besides the usual ones; default: AWS_CA_BUNDLE',
+  },
+  'pkcs11-lib': {
+    type: 'string',
+    commands: ['credential-process', 'local'],
+    value: 'PATH',
+    help: 'PKCS#11 module of every pkcs11: URI that has no module-path',
+  },
+  'pkcs8-password': {
+    type: 'string',
+    commands: ['credential-process', 'local'],
+    value: 'PASSPHRASE',
+    help: 'passphrase of an encrypted key file; default: asked for on the terminal',
+  },
+  'reuse-pin': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: 'offer the PIN again to a key that asks at each signature; holdfast always does',
+  },
+  'strict-files': {
+    type: 'boolean',
+    commands: ['credential-process', 'local'],
+    help: 'refuse a key file that other users can read instead of warning',
+  },
+  deadline: {
+    type: 'integer',
+    commands: ['credential-process'],
+    value: 'SECONDS',
+    help: 'longest wait for the key to open, and again for its signature; default: no limit',
+  },
+  'with-proxy': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: 'accepted, but no proxy is used yet',
+  },
+  debug: {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: 'say on stderr what is done, without secrets',
+  },
+  'no-verify-ssl': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: 'refused: holdfast never turns TLS verification off; use --ca-bundle',
+  },
+  'cert-selector': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'SELECTOR',
+    help: 'not supported yet',
+  },
+  'system-store-name': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'NAME',
+    help: 'not supported yet',
+  },
+  'use-latest-expiring-certificate': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: 'not supported yet',
+  },
+  'tpm-key-password': {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'PASSWORD',
+    help: 'not supported yet',
+  },
+  'no-tpm-key-password': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: 'not supported yet',
+  },
+  port: {
+    type: 'integer',
+    commands: ['local'],
+    value: 'PORT',
+    default: 0,
+    help: 'port on 127.0.0.1; 0 lets the system choose',
+  },
+  tls: {
+    type: 'boolean',
+    commands: ['local'],
+    help: 'serve https with a certificate authority of its own (ca-bundle.pem in the directory)',
+  },
+  life: {
+    type: 'integer',
+    commands: ['local'],
+    value: 'SECONDS',
+    help: 'life of every session that is vended, even below 900, to try refreshes; default: what is asked for',
+  },
+  key: {
+    type: 'string',
+    commands: ['local'],
+    value: 'PATH|URI',
+    help: 'key that gets a certificate: certificate.pem in the directory',
+  },
+  directory: {
+    type: 'string',
+    commands: ['local'],
+    value: 'DIR',
+    help: 'where anchor.pem and the other files go until the service ends; default: a private temporary one',
+  },
+  store: {
+    type: 'string',
+    commands: ['demo'],
+    value: 'STORE',
+    help: 'pkcs11 or file; default: pkcs11 where SoftHSM is found, else file',
+  },
+  help: {
+    type: 'boolean',
+    commands: ['credential-process', 'local', 'demo', 'version', 'help'],
+    help: 'print the help of the command',
+  },
+} as const;
+
+export type FlagName = keyof typeof FLAGS;
+export type FlagNameOf<Type extends Flag['type']> = {
+  [Name in FlagName]: (typeof FLAGS)[Name]['type'] extends Type ? Name : never;
+}[FlagName];
+
+/** A flag of the table; undefined for a name that is not in it. */
+export function flagOf(name: string): Flag | undefined {
+  return Object.hasOwn(FLAGS, name) ? FLAGS[name as FlagName] : undefined;
+}
+
+/** Is this word one of the commands? */
+export const isCommand = (word: string): word is CommandName => Object.hasOwn(COMMANDS, word);
+
+/** The flags of one command, in the order of the table. */
+export const flagsOf = (command: CommandName): readonly FlagName[] =>
+  (Object.keys(FLAGS) as FlagName[]).filter((name) => flagOf(name)?.commands.includes(command));
+
+export interface Refusal {
+  readonly code: 'ERR_STORE_INCAPABLE' | 'ERR_OPTION_INVALID';
+  readonly why: string;
+  readonly hint: string;
+}
+
+const NO_TPM: Refusal = {
+  code: 'ERR_STORE_INCAPABLE',
+  why: 'TPM keys are not supported yet',
+  hint: 'use a key file or a pkcs11: key (a TPM can be reached through a PKCS#11 module)',
+};
+
+const NO_OS_STORE: Refusal = {
+  code: 'ERR_STORE_INCAPABLE',
+  why: 'certificate stores of the operating system are not supported yet',
+  hint: 'name the certificate and its key with --certificate and --private-key',
+};
+
+/** Flags that are known, so that nobody hunts for a typing error, but refused when they ask for something. */
+export const REFUSED: Readonly<Partial<Record<FlagName, Refusal>>> = {
+  'no-verify-ssl': {
+    code: 'ERR_OPTION_INVALID',
+    why: 'holdfast never turns TLS verification off',
+    hint: 'name the certificate authority of the endpoint with --ca-bundle or AWS_CA_BUNDLE',
+  },
+  'cert-selector': NO_OS_STORE,
+  'system-store-name': NO_OS_STORE,
+  'use-latest-expiring-certificate': NO_OS_STORE,
+  'tpm-key-password': NO_TPM,
+  'no-tpm-key-password': NO_TPM,
+};
+
+/** Pairs that exclude each other, as the reference client groups and writes them. */
+export const EXCLUSIVE: readonly (readonly [FlagName, FlagName])[] = [
+  ['cert-selector', 'intermediates'],
+  ['cert-selector', 'reuse-pin'],
+  ['certificate', 'cert-selector'],
+  ['certificate', 'system-store-name'],
+  ['no-tpm-key-password', 'cert-selector'],
+  ['no-tpm-key-password', 'tpm-key-password'],
+  ['pkcs8-password', 'tpm-key-password'],
+  ['private-key', 'cert-selector'],
+  ['private-key', 'system-store-name'],
+  ['private-key', 'use-latest-expiring-certificate'],
+  ['system-store-name', 'reuse-pin'],
+  ['tpm-key-password', 'cert-selector'],
+  ['tpm-key-password', 'reuse-pin'],
+  ['use-latest-expiring-certificate', 'intermediates'],
+  ['use-latest-expiring-certificate', 'reuse-pin'],
+];

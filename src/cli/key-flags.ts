@@ -1,0 +1,48 @@
+import type { SecretSource } from '../secret.ts';
+import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
+import type { Flags } from './parse.ts';
+import { promptSecret } from './prompt.ts';
+
+/**
+ * A key URI or path as it was given; a `pkcs11:` URI without a `module-path` gets the module of `--pkcs11-lib`. The text
+ * holds whatever secret the URI holds: it is for parsing, not for printing.
+ */
+export function withModule(text: string, module: string | undefined): string {
+  if (module === undefined) return text;
+  const uri = parseKeyUri(text);
+  if (uri.scheme !== 'pkcs11' || uri.query.has('module-path')) return text;
+  return formatKeyUri({ ...uri, query: [...uri.query, ['module-path', module]] });
+}
+
+/** What in a `pkcs11:` URI says which token. */
+const TOKEN_ATTRIBUTES = ['token', 'serial', 'model', 'manufacturer', 'slot-id'];
+
+const SECRET_ATTRIBUTES = ['pin-value', 'pin-source'];
+
+/**
+ * The key's URI; without a PIN of its own it gets that of the certificate's URI, as the reference client has it, but only
+ * when both name the same token: elsewhere the PIN would be wrong and cost a try.
+ */
+export function withPinOf(certificate: KeyUri | undefined, key: KeyUri): KeyUri {
+  const both = key.scheme === 'pkcs11' && certificate?.scheme === 'pkcs11';
+  if (!both || hasSecret(key) || !hasSecret(certificate)) return key;
+  const isSame = (name: string): boolean =>
+    Buffer.compare(key.path.get(name) ?? Buffer.alloc(0), certificate.path.get(name) ?? Buffer.alloc(0)) === 0;
+  if (!TOKEN_ATTRIBUTES.every(isSame)) return key;
+  const pin = [...certificate.query].filter(([name]) => SECRET_ATTRIBUTES.includes(name));
+  return parseKeyUri(formatKeyUri({ ...key, query: [...key.query, ...pin] }));
+}
+
+const hasSecret = ({ query }: KeyUri): boolean => SECRET_ATTRIBUTES.some((name) => query.has(name));
+
+/**
+ * Where the secret of a key comes from: of a key file from `--pkcs8-password`, else from what the URI names, else from
+ * the terminal. A passphrase is never tried as the PIN of a token.
+ *
+ * @returns undefined for what the URI names: the store reads that
+ */
+export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): SecretSource | undefined {
+  const passphrase = flags.text('pkcs8-password');
+  if (key.scheme === 'file' && passphrase !== undefined) return passphrase;
+  return hasSecret(key) ? undefined : (request) => promptSecret(request, signal);
+}

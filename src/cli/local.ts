@@ -1,0 +1,112 @@
+import { once } from 'node:events';
+import { HoldfastError, openKey, parseKeyUri } from '../index.ts';
+import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../local/index.ts';
+import type { Context } from './context.ts';
+import { secretFor, withModule } from './key-flags.ts';
+import { makePlace, type Place } from './place.ts';
+
+/**
+ * Run the local service until a signal ends it. stdout gets one line of JSON, everything a program needs to use it;
+ * stderr gets the same for a person.
+ */
+export async function local(context: Context): Promise<void> {
+  const { flags, output, signal } = context;
+  const port = inRange(context, 'port', 0, 65_535);
+  const life = inRange(context, 'life', 1, 43_200);
+  // The key comes first: what is wrong with it should not need a service to be found.
+  const key = flags.text('key');
+  const publicKey = key === undefined ? undefined : await publicKeyOf(key, context);
+  const service = await startLocalRolesAnywhere({ port, tls: flags.on('tls'), lifeSeconds: life });
+  try {
+    const place = await makePlace(flags.text('directory'));
+    try {
+      const files = await writeFiles(service, place, publicKey);
+      const { endpoint, stsEndpoint, region, accountId, trustAnchorArn, profileArn, roleArn } = service;
+      const facts = { endpoint, stsEndpoint, region, accountId, trustAnchorArn, profileArn, roleArn, ...files };
+      await output.result(`${JSON.stringify(facts)}\n`);
+      output.tell('note', `a Roles Anywhere on ${endpoint}, an STS on ${stsEndpoint}, files in ${place.directory}`);
+      if (key === undefined) output.tell('note', 'start it with --key to have a key certified');
+      else output.tell('note', `run: ${commandFor(key, service, files)}`);
+      output.tell('note', 'it runs until Ctrl-C');
+      if (!signal.aborted) await once(signal, 'abort');
+    } finally {
+      await place.remove();
+    }
+  } finally {
+    await service.close();
+  }
+}
+
+interface Files {
+  readonly anchor: string;
+  readonly caBundle?: string;
+  readonly certificate?: string;
+  readonly chain?: string;
+}
+
+/** An intermediate stands between anchor and leaf, as in most real hierarchies: forgetting the chain shows here. */
+async function writeFiles(
+  service: LocalRolesAnywhere,
+  place: Place,
+  publicKey: Uint8Array | undefined,
+): Promise<Files> {
+  const issued = publicKey && (await service.issue({ publicKey, commonName: 'holdfast local', intermediates: 1 }));
+  return {
+    anchor: await place.write('anchor.pem', service.anchor),
+    ...(service.caBundle !== undefined && { caBundle: await place.write('ca-bundle.pem', service.caBundle) }),
+    ...(issued && {
+      certificate: await place.write('certificate.pem', issued.certificate),
+      chain: await place.write('chain.pem', issued.chain),
+    }),
+  };
+}
+
+async function publicKeyOf(text: string, { flags, signal, output }: Context): Promise<Uint8Array> {
+  const uri = parseKeyUri(withModule(text, flags.text('pkcs11-lib')));
+  const opened = await openKey(uri, {
+    secret: secretFor(uri, flags, signal),
+    purpose: 'have its public half certified',
+    strictFiles: flags.on('strict-files'),
+    notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
+    signal,
+  });
+  try {
+    if (opened.publicKey) return opened.publicKey;
+    throw new HoldfastError('ERR_STORE_INCAPABLE', `${opened.description} shows no public half to certify`, {
+      hint: 'put the public key on the token beside the private one',
+    });
+  } finally {
+    await opened.close();
+  }
+}
+
+function inRange({ flags }: Context, name: 'port' | 'life', least: number, most: number): number | undefined {
+  const value = flags.integer(name);
+  if (value === undefined || (value >= least && value <= most)) return value;
+  throw new HoldfastError('ERR_OPTION_INVALID', `--${name} is ${value}`, { hint: `give ${least} to ${most}` });
+}
+
+/** A line to paste into a shell. A secret in the key URI is not repeated. */
+function commandFor(key: string, service: LocalRolesAnywhere, files: Files): string {
+  const pairs: readonly (readonly [string, string | undefined])[] = [
+    ['--private-key', withoutSecret(key)],
+    ['--certificate', files.certificate],
+    ['--intermediates', files.chain],
+    ['--trust-anchor-arn', service.trustAnchorArn],
+    ['--profile-arn', service.profileArn],
+    ['--role-arn', service.roleArn],
+    ['--endpoint', service.endpoint],
+    ['--ca-bundle', files.caBundle],
+  ];
+  const given = pairs.flatMap(([name, value]) => (value === undefined ? [] : [name, shellQuote(value)]));
+  return ['holdfast credential-process', ...given].join(' ');
+}
+
+function withoutSecret(key: string): string {
+  const uri = parseKeyUri(key);
+  return uri.scheme === 'file' && uri.query.size === 0 ? uri.location : String(uri);
+}
+
+/** POSIX sh: everything is literal between single quotes. */
+export const shellQuote = (text: string): string =>
+  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

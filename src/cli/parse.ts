@@ -1,0 +1,159 @@
+import { HoldfastError } from '../errors.ts';
+import {
+  COMMANDS,
+  type CommandName,
+  EXCLUSIVE,
+  FLAGS,
+  type FlagName,
+  type FlagNameOf,
+  flagOf,
+  flagsOf,
+  isCommand,
+} from './flags.ts';
+import { nearest } from './nearest.ts';
+import { type FlagValue, readBoolean, readInteger } from './values.ts';
+
+/** A command line, understood. No error and no warning made from it repeats a value: any of them may be a secret. */
+export interface CommandLine {
+  /** Undefined when there is no command at all. */
+  readonly command: CommandName | undefined;
+  readonly flags: Flags;
+  /** What follows the command and belongs to no flag. */
+  readonly words: readonly string[];
+  /** Where the words stood, for a warning: `after --certificate`. */
+  readonly places: readonly string[];
+}
+
+/** The flags that were given, by type. An empty text counts as not given, as the reference client has it. */
+export interface Flags {
+  text(name: FlagNameOf<'string'>): string | undefined;
+  integer(name: FlagNameOf<'integer'>): number | undefined;
+  on(name: FlagNameOf<'boolean'>): boolean;
+  /** Names in the order of the command line, each once, also those whose value is empty. */
+  readonly given: readonly FlagName[];
+  /** Text flags that were given with an empty value. */
+  readonly empty: readonly FlagName[];
+  /** Booleans that were given as false. */
+  readonly off: readonly FlagName[];
+}
+
+/**
+ * Parse by the rules of pflag, as the reference client does: long flags only besides `-h`; `--flag value` takes the next
+ * word whatever it looks like; booleans take a value only with `=`; flags and words mix; `--` ends the flags; of a
+ * repeated flag the last one wins.
+ *
+ * @throws {HoldfastError} `ERR_LINE_CONTINUATION`, `ERR_USAGE`, `ERR_FLAG_CONFLICT`
+ */
+export function parseCommandLine(args: readonly string[]): CommandLine {
+  args.forEach(checkContinuation);
+  const values = new Map<FlagName, FlagValue>();
+  const words: string[] = [];
+  const places: string[] = [];
+  let last = '';
+  for (let i = 0; i < args.length; i += 1) {
+    const arg = args[i] as string;
+    if (arg === '--') {
+      words.push(...args.slice(i + 1));
+      places.push(...args.slice(i + 1).map(() => 'after --'));
+      break;
+    }
+    if (arg.length < 2 || !arg.startsWith('-')) {
+      words.push(arg);
+      places.push(last === '' ? 'before every flag' : `after --${last}`);
+      continue;
+    }
+    const { name, inline } = splitFlag(arg);
+    const { type } = FLAGS[name];
+    if (type === 'boolean') {
+      values.set(name, inline === undefined ? true : readBoolean(name, inline));
+    } else {
+      if (inline === undefined) i += 1;
+      const text = inline ?? args[i];
+      if (text === undefined) throw usage(`flag needs an argument: --${name}`, `write --${name} VALUE`);
+      values.set(name, type === 'integer' ? readInteger(name, text) : text);
+    }
+    last = name;
+  }
+  const command = commandOf(words[0], values);
+  if (command !== undefined) checkFlags(command, [...values.keys()]);
+  return { command, flags: flagsFrom(values), words: words.slice(1), places: places.slice(1) };
+}
+
+/**
+ * A backslash that no shell removed, alone or before a flag, is a broken continuation: config files have none. Python's
+ * splitter turns backslash and line end into a word that begins with the line end.
+ */
+function checkContinuation(arg: string, index: number): void {
+  if (!/^[\s\\]*[\\\r\n][\s\\]*(-.*)?$/s.test(arg)) return;
+  throw new HoldfastError('ERR_LINE_CONTINUATION', `argument ${index + 1} is a stray "\\": the line was broken`, {
+    hint: 'write the whole command on one line; ~/.aws/config knows no line continuation',
+  });
+}
+
+/** The flag a word names, and the value after its `=`. The value stays out of every message. */
+function splitFlag(arg: string): { name: FlagName; inline: string | undefined } {
+  const equals = arg.indexOf('=');
+  const written = equals < 0 ? arg : arg.slice(0, equals);
+  const inline = equals < 0 ? undefined : arg.slice(equals + 1);
+  if (written === '-h') return { name: 'help', inline };
+  if (!arg.startsWith('--')) {
+    const long = written.slice(1);
+    const hint = flagOf(long) ? `write --${long} with two dashes` : 'flags have two dashes; only -h is short';
+    throw usage(`unknown shorthand flag: -${arg.slice(1, 2)}`, hint);
+  }
+  const name = written.slice(2);
+  if (name === '' || name.startsWith('-')) throw usage('bad flag syntax', 'write --flag=value or --flag value');
+  if (flagOf(name)) return { name: name as FlagName, inline };
+  if (name === 'version') throw usage('unknown flag: --version', 'run holdfast version');
+  // What does not look like the name of a flag may be anything, a passphrase too.
+  if (!/^[A-Za-z][A-Za-z0-9-]{0,39}$/.test(name)) throw usage('unknown flag', 'run holdfast help for the flags');
+  const near = nearest(name, Object.keys(FLAGS));
+  throw usage(`unknown flag: --${name}`, near === undefined ? 'run holdfast help' : `did you mean --${near}?`);
+}
+
+function commandOf(word: string | undefined, values: ReadonlyMap<FlagName, FlagValue>): CommandName | undefined {
+  if (word === undefined) {
+    const stray = [...values.keys()].find((name) => name !== 'help');
+    if (stray === undefined) return undefined;
+    throw usage('no command was given', `received only --${[...values.keys()].join(', --')}; run holdfast help`);
+  }
+  if (isCommand(word)) return word;
+  const near = nearest(word, Object.keys(COMMANDS));
+  throw usage(`unknown command "${word}"`, near === undefined ? 'run holdfast help' : `did you mean ${near}?`);
+}
+
+function checkFlags(command: CommandName, given: readonly FlagName[]): void {
+  const known = flagsOf(command);
+  const strange = given.find((name) => !known.includes(name));
+  if (strange !== undefined) {
+    const owners = flagOf(strange)?.commands.join(', ');
+    throw usage(`unknown flag: --${strange}`, `${command} has no such flag; it belongs to ${owners}`);
+  }
+  if (given.includes('help')) return;
+  const pair = EXCLUSIVE.find((names) => names.every((name) => given.includes(name)));
+  if (pair) {
+    const group = `[${pair.join(' ')}]`;
+    const set = `[${[...pair].sort().join(' ')}]`;
+    throw new HoldfastError(
+      'ERR_FLAG_CONFLICT',
+      `if any flags in the group ${group} are set none of the others can be; ${set} were all set`,
+      { hint: 'drop one of the two' },
+    );
+  }
+}
+
+function flagsFrom(values: ReadonlyMap<FlagName, FlagValue>): Flags {
+  const value = (name: FlagName): FlagValue | undefined => values.get(name) ?? flagOf(name)?.default;
+  const named = (wanted: FlagValue): FlagName[] =>
+    [...values].filter(([, found]) => found === wanted).map(([name]) => name);
+  return {
+    text: (name) => (value(name) as string | undefined) || undefined,
+    integer: (name) => value(name) as number | undefined,
+    on: (name) => value(name) === true,
+    given: [...values.keys()],
+    empty: named(''),
+    off: named(false),
+  };
+}
+
+const usage = (message: string, hint: string): HoldfastError => new HoldfastError('ERR_USAGE', message, { hint });

@@ -1,0 +1,31 @@
+import { HoldfastError } from '../errors.ts';
+
+export type FlagValue = string | number | boolean;
+
+/** The spellings of Go's strconv.ParseBool, which the reference client takes. */
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
+  ...['1', 't', 'T', 'TRUE', 'true', 'True'].map((text) => [text, true] as const),
+  ...['0', 'f', 'F', 'FALSE', 'false', 'False'].map((text) => [text, false] as const),
+]);
+
+/** The syntax of Go's strconv.ParseInt with base 0: a sign, `0x` `0o` `0b` or a leading `0` (octal), single `_` between digits. */
+const INTEGER = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o?(?:_?[0-7])+|0|[1-9](?:_?[0-9])*)$/i;
+
+/** @throws {HoldfastError} `ERR_USAGE`, without the value */
+export function readBoolean(name: string, text: string): boolean {
+  const value = BOOLEANS.get(text);
+  if (value !== undefined) return value;
+  throw invalid(`the value of --${name} is neither true nor false`, `write --${name} or --${name}=false`);
+}
+
+/** @throws {HoldfastError} `ERR_USAGE`, without the value */
+export function readInteger(name: string, text: string): number {
+  const match = INTEGER.exec(text);
+  if (!match) throw invalid(`the value of --${name} is not a whole number`, `write --${name} 3600, digits only`);
+  const digits = (match[2] as string).replaceAll('_', '');
+  const value = Number(/^0[0-7]/.test(digits) ? `0o${digits}` : digits);
+  if (!Number.isSafeInteger(value)) throw invalid(`the value of --${name} is too large`, 'use a smaller number');
+  return match[1] === '-' && value !== 0 ? -value : value;
+}
+
+const invalid = (message: string, hint: string): HoldfastError => new HoldfastError('ERR_USAGE', message, { hint });

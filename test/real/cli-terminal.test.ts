@@ -1,0 +1,67 @@
+import { createPrivateKey } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect } from '@jest/globals';
+import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { type CliIdentity, MAIN, makeCliIdentity, processArgs, start } from '../helpers/cli.ts';
+import { testUnless } from '../helpers/exercised.ts';
+
+// A terminal of its own, made by script(1): the program asks on /dev/tty, and its stdin and stdout are files.
+const terminalTest = await testUnless('terminal');
+
+let service: LocalRolesAnywhere;
+let me: CliIdentity;
+let flags: Record<string, string>;
+
+beforeAll(async () => {
+  service = await startLocalRolesAnywhere();
+  me = await makeCliIdentity(service);
+  const key = createPrivateKey(await readFile(me.keyPath));
+  const pem = key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'gröẞe' });
+  await writeFile(join(me.dir, 'locked.pem'), pem, { mode: 0o600 });
+  flags = { ...me.flags, 'private-key': join(me.dir, 'locked.pem') };
+});
+
+afterAll(async () => {
+  await service.close();
+  await me.remove();
+});
+
+/** Type at the prompt, once it is there. */
+async function type(keys: string) {
+  const [out, err] = [join(me.dir, 'out'), join(me.dir, 'err')];
+  const quoted = [process.execPath, MAIN, ...processArgs(flags)].map((word) => `'${word}'`).join(' ');
+  const command = `stty -a > ${me.dir}/before; ${quoted} < /dev/null > ${out} 2> ${err}; echo "status $?"; stty -a > ${me.dir}/after`;
+  const running = start(['-qec', command, '/dev/null'], { program: 'script', keepInput: true });
+  await running.saw('passphrase of key file');
+  running.child.stdin?.end(keys);
+  const { stdout: screen } = await running.finished;
+  const [result, complaint, before, after] = await Promise.all(
+    [out, err, join(me.dir, 'before'), join(me.dir, 'after')].map((path) => readFile(path, 'utf8')),
+  );
+  return { screen, result, complaint, before, after };
+}
+
+terminalTest('a passphrase is asked for on the terminal, is not shown, and the terminal is put back', async () => {
+  const { screen, result, complaint, before, after } = await type('gröx\u007fẞe\r');
+  expect(screen).toContain('status 0');
+  expect(screen).toContain('to sign in as role holdfast-local: ');
+  expect(screen).not.toMatch(/gr|ẞe/);
+  expect(JSON.parse(result as string)).toMatchObject({ Version: 1 });
+  expect(complaint).toBe('');
+  expect(after).toBe(before);
+});
+
+terminalTest('Ctrl-C at the prompt', async () => {
+  const { screen, result, complaint, before, after } = await type('gr\u0003');
+  expect(screen).toContain('status 130');
+  expect([result, complaint]).toEqual(['', 'holdfast: error: interrupted (ERR_INTERRUPTED)\n']);
+  expect(after).toBe(before);
+});
+
+terminalTest('nothing but Enter, and a wrong passphrase', async () => {
+  expect((await type('\r')).complaint).toContain('ERR_SECRET_REQUIRED');
+  const wrong = await type('falsch\r');
+  expect(wrong.complaint).toContain('ERR_SECRET_WRONG');
+  expect(wrong.screen + wrong.complaint).not.toContain('falsch');
+});

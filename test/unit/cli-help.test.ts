@@ -1,0 +1,93 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from '@jest/globals';
+import {
+  COMMANDS,
+  type CommandName,
+  EXCLUSIVE,
+  FLAGS,
+  type Flag,
+  type FlagName,
+  flagOf,
+  flagsOf,
+  REFUSED,
+} from '../../src/cli/flags.ts';
+import { helpText } from '../../src/cli/help.ts';
+
+const commands = Object.keys(COMMANDS) as CommandName[];
+const names = Object.keys(FLAGS) as FlagName[];
+
+describe('the table of flags', () => {
+  test.each(names)('--%s', (name) => {
+    const flag = flagOf(name) as Flag;
+    expect(name).toMatch(/^[a-z][a-z0-9-]*$/);
+    expect(flag.value === undefined).toBe(flag.type === 'boolean');
+    expect(flag.help).toMatch(/^\S.*[^.\s]$/);
+    expect(flag.commands.length).toBeGreaterThan(0);
+    if (flag.default !== undefined) expect(typeof flag.default).toBe(flag.type === 'integer' ? 'number' : flag.type);
+  });
+
+  test('every command has help', () => {
+    for (const command of commands) expect(flagsOf(command)).toContain('help');
+  });
+
+  test('what is refused is in the table', () => {
+    for (const name of Object.keys(REFUSED)) expect(names).toContain(name);
+  });
+
+  test('the exclusions stand in the order in which they are reported', () => {
+    const written = EXCLUSIVE.map((pair) => pair.join(' '));
+    expect(written).toEqual([...written].sort());
+  });
+});
+
+describe('help', () => {
+  test('lists every command', () => {
+    const lines = helpText().split('\n');
+    for (const command of commands) {
+      expect(lines.some((line) => line.startsWith(`  ${command} `) && line.endsWith(COMMANDS[command]))).toBe(true);
+    }
+  });
+
+  test.each(commands)('of %s has its flags, and no others', (command) => {
+    const text = helpText(command);
+    expect([...text.matchAll(/^ {2}(?:-h, )?--([a-z0-9-]+)/gm)].map(([, name]) => name)).toEqual([...flagsOf(command)]);
+    expect(text.startsWith(`holdfast ${command}: ${COMMANDS[command]}\n`)).toBe(true);
+    expect(text.endsWith('\n')).toBe(true);
+    for (const line of text.split('\n')) {
+      expect(line.length).toBeLessThanOrEqual(100);
+      expect(line).toBe(line.trimEnd());
+    }
+  });
+
+  test('a flag with its value, its text and its default', () => {
+    expect(helpText('credential-process')).toMatch(
+      /^ {2}--session-duration SECONDS +life of the session, 900 to 43200 \(default 3600\)$/m,
+    );
+  });
+});
+
+describe('docs/cli.md', () => {
+  const page = readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8');
+  const sections = new Map(page.split(/^## /m).map((text) => [text.slice(0, text.indexOf('\n')), text]));
+
+  test.each(commands)('has the flags of %s, each with its value, and no others', (command) => {
+    const rows = [...(sections.get(command) ?? '').matchAll(/^\| `(?:-h, )?(--[^`]+)` \|/gm)].map(([, row]) => row);
+    const expected = flagsOf(command).map((name) => {
+      const { value } = flagOf(name) as Flag;
+      return value === undefined ? `--${name}` : `--${name} ${value.replace('|', '\\|')}`;
+    });
+    expect(new Set(rows)).toEqual(new Set(expected));
+    expect(rows).toHaveLength(expected.length);
+  });
+
+  test('names no flag that is not there', () => {
+    const named = [...page.matchAll(/(?<![\w-])--([a-z][a-z0-9-]*)/g)].map(([, name]) => name as string);
+    const others = ['flag'];
+    expect([...new Set(named)].filter((name) => !flagOf(name) && !others.includes(name))).toEqual([]);
+  });
+
+  test('lists the commands', () => {
+    for (const command of commands)
+      expect(page).toContain(`| \`${command}${command === 'help' ? ' [COMMAND]' : ''}\` |`);
+  });
+});

@@ -1,0 +1,271 @@
+import { describe, expect, test } from '@jest/globals';
+import type { FlagName } from '../../src/cli/flags.ts';
+import { type CommandLine, parseCommandLine } from '../../src/cli/parse.ts';
+import { everythingOf, thrownBy } from '../helpers/thrown.ts';
+
+const CP = 'credential-process';
+const parse = (...args: string[]): CommandLine => parseCommandLine(args);
+const failure = (...args: string[]): [code: string, message: string, hint: string | undefined] => {
+  const { code, message, hint } = thrownBy(() => parseCommandLine(args));
+  return [code, message, hint];
+};
+
+describe('text flags', () => {
+  test.each<[name: string, args: string[], value: string | undefined]>([
+    ['the next word', ['--region', 'eu-west-1'], 'eu-west-1'],
+    ['after "="', ['--region=eu-west-1'], 'eu-west-1'],
+    ['only the first "=" divides', ['--region=a=b'], 'a=b'],
+    ['a value that begins with a dash', ['--region', '-x'], '-x'],
+    ['a value that looks like a flag', ['--region', '--debug'], '--debug'],
+    ['a value that looks like a flag, after "="', ['--region=--debug'], '--debug'],
+    ['a value that is "--"', ['--region', '--'], '--'],
+    ['the last one wins', ['--region', 'a', '--region=b'], 'b'],
+    ['an empty last one wins too', ['--region', 'a', '--region='], undefined],
+    ['empty by "="', ['--region='], undefined],
+    ['empty word', ['--region', ''], undefined],
+    ['before the command', ['--region', 'a', CP], 'a'],
+    ['not given', [], undefined],
+    ['after "--" it is a word', ['--', '--region', 'a'], undefined],
+    ['white space stays', ['--region', ' a '], ' a '],
+  ])('%s', (_, args, value) => {
+    const line = args.includes(CP) ? parse(...args) : parse(CP, ...args);
+    expect(line.command).toBe(CP);
+    expect(line.flags.text('region')).toBe(value);
+  });
+
+  test('empty ones are known by name', () => {
+    expect(parse(CP, '--region', '', '--role-arn=', '--endpoint', 'x').flags.empty).toEqual(['region', 'role-arn']);
+  });
+
+  test('what was given is listed once, in the order of the line', () => {
+    const { flags } = parse(CP, '--region', 'a', '--debug', '--region', 'b', '--with-proxy=false');
+    expect(flags.given).toEqual(['region', 'debug', 'with-proxy']);
+    expect(flags.off).toEqual(['with-proxy']);
+  });
+});
+
+describe('booleans', () => {
+  test.each([
+    ...['1', 't', 'T', 'TRUE', 'true', 'True'].map((text) => [`--debug=${text}`, true] as const),
+    ...['0', 'f', 'F', 'FALSE', 'false', 'False'].map((text) => [`--debug=${text}`, false] as const),
+    ['--debug', true] as const,
+  ])('%s', (arg, value) => {
+    expect(parse(CP, arg).flags.on('debug')).toBe(value);
+  });
+
+  test('take no word: it stays a word, and the flag stays on', () => {
+    const { flags, words, places } = parse(CP, '--debug', 'false');
+    expect(flags.on('debug')).toBe(true);
+    expect(words).toEqual(['false']);
+    expect(places).toEqual(['after --debug']);
+  });
+
+  test.each(['', 'yes', 'no', 'on', 'tRUE', '2', '-1', ' true'])('--debug=%s is refused, unrepeated', (text) => {
+    const error = thrownBy(() => parseCommandLine([CP, `--reuse-pin=${text || '""'}`]));
+    expect(error.code).toBe('ERR_USAGE');
+    expect(error.message).toBe('the value of --reuse-pin is neither true nor false');
+  });
+});
+
+describe('whole numbers', () => {
+  test.each<[text: string, value: number]>([
+    ['3600', 3600],
+    ['+900', 900],
+    ['-1', -1],
+    ['0', 0],
+    ['-0', 0],
+    ['0x10', 16],
+    ['0XfF', 255],
+    ['-0x10', -16],
+    ['0o17', 15],
+    ['0O17', 15],
+    ['017', 15],
+    ['00', 0],
+    ['0b101', 5],
+    ['0B1', 1],
+    ['1_000', 1000],
+    ['0x_ff', 255],
+    ['0_7', 7],
+    ['9007199254740991', 9007199254740991],
+  ])('%s', (text, value) => {
+    expect(parse(CP, '--session-duration', text).flags.integer('session-duration')).toBe(value);
+    expect(parse(CP, `--session-duration=${text}`).flags.integer('session-duration')).toBe(value);
+  });
+
+  test.each(['', ' ', '1h', '1.5', '1e3', '0x', '0o8', '08', '0b2', '1__0', '_1', '1_', '--1', '0x-1', 'ten', '١'])(
+    '"%s" is refused',
+    (text) => {
+      expect(failure(CP, '--session-duration', text).slice(0, 2)).toEqual([
+        'ERR_USAGE',
+        'the value of --session-duration is not a whole number',
+      ]);
+    },
+  );
+
+  test('one that no number of ours holds is refused', () => {
+    expect(failure(CP, '--deadline', '9007199254740993')[1]).toBe('the value of --deadline is too large');
+  });
+
+  test('have the default of the table, and others none', () => {
+    const { flags } = parse(CP);
+    expect(flags.integer('session-duration')).toBe(3600);
+    expect(flags.integer('deadline')).toBeUndefined();
+    expect(flags.given).toEqual([]);
+  });
+});
+
+describe('commands and words', () => {
+  test('no command', () => {
+    expect(parse().command).toBeUndefined();
+    expect(parse('--help')).toMatchObject({ command: undefined });
+    expect(failure('--debug')[1]).toBe('no command was given');
+  });
+
+  test('an unknown command, with the nearest', () => {
+    expect(failure('credentials-process')).toEqual([
+      'ERR_USAGE',
+      'unknown command "credentials-process"',
+      'did you mean credential-process?',
+    ]);
+    expect(failure('frobnicate')[2]).toBe('run holdfast help');
+  });
+
+  test.each<[args: string[], words: string[], places: string[]]>([
+    [[CP, 'a'], ['a'], ['before every flag']],
+    [
+      [CP, '--region', 'x', 'a', 'b'],
+      ['a', 'b'],
+      ['after --region', 'after --region'],
+    ],
+    [[CP, '-'], ['-'], ['before every flag']],
+    [[CP, ''], [''], ['before every flag']],
+    [
+      [CP, '--', '--debug', '-x'],
+      ['--debug', '-x'],
+      ['after --', 'after --'],
+    ],
+    [
+      [CP, '--debug', '--', '--', 'a'],
+      ['--', 'a'],
+      ['after --', 'after --'],
+    ],
+  ])('%j', (args, words, places) => {
+    expect(parse(...args)).toMatchObject({ words, places });
+  });
+});
+
+describe('flags that are not', () => {
+  test.each<[args: string[], message: string, hint: string]>([
+    [['--certificat', 'x'], 'unknown flag: --certificat', 'did you mean --certificate?'],
+    [['--Role-Arn', 'x'], 'unknown flag: --Role-Arn', 'did you mean --role-arn?'],
+    [['--role_arn=x'], 'unknown flag', 'run holdfast help for the flags'],
+    [['--version'], 'unknown flag: --version', 'run holdfast version'],
+    [['--nothing-like-it'], 'unknown flag: --nothing-like-it', 'run holdfast help'],
+    [['--toString'], 'unknown flag: --toString', 'run holdfast help'],
+    [['--port', '1'], 'unknown flag: --port', 'credential-process has no such flag; it belongs to local'],
+    [['-x'], 'unknown shorthand flag: -x', 'flags have two dashes; only -h is short'],
+    [['-hx'], 'unknown shorthand flag: -h', 'flags have two dashes; only -h is short'],
+    [['-private-key', 'x'], 'unknown shorthand flag: -p', 'write --private-key with two dashes'],
+    [['---debug'], 'bad flag syntax', 'write --flag=value or --flag value'],
+    [['--=x'], 'bad flag syntax', 'write --flag=value or --flag value'],
+    [['--region'], 'flag needs an argument: --region', 'write --region VALUE'],
+  ])('%j', (args, message, hint) => {
+    expect(failure(CP, ...args)).toEqual(['ERR_USAGE', message, hint]);
+  });
+
+  test('no message and no hint repeats a value', () => {
+    const secret = 'hunter2-hunter2';
+    for (const args of [
+      [`--pkcs8-pasword=${secret}`],
+      [`-${secret}`],
+      [`--${secret} and more`],
+      [`--reuse-pin=${secret}`],
+      ['--session-duration', secret],
+      ['--pkcs8-password', secret, '--certificate', 'c', '--cert-selector', 's'],
+      ['--pkcs8-password', secret, '\\'],
+    ]) {
+      expect(everythingOf(thrownBy(() => parseCommandLine([CP, ...args])))).not.toContain('hunter2-');
+    }
+    expect(JSON.stringify(parse(CP, '--pkcs8-password', '--debug', secret).places)).not.toContain('hunter2');
+  });
+});
+
+describe('help', () => {
+  test.each([['-h'], ['--help'], ['-h=true'], ['--help=1']])('%s', (arg) => {
+    expect(parse(CP, arg).flags.on('help')).toBe(true);
+    expect(parse(arg, CP)).toMatchObject({ command: CP });
+  });
+
+  test('can be turned off, and comes before exclusions', () => {
+    expect(parse(CP, '-h=false').flags.on('help')).toBe(false);
+    expect(parse(CP, '-h', '--certificate', 'a', '--cert-selector', 'b').flags.on('help')).toBe(true);
+  });
+});
+
+describe('a line that was broken', () => {
+  test.each<[name: string, args: string[], at: number]>([
+    ['a lone backslash', [CP, '\\'], 2],
+    ['as the value of a flag', [CP, '--certificate', '\\', '--private-key', 'k'], 3],
+    ['with white space', [CP, ' \\ '], 2],
+    ['two of them', [CP, '\\\\'], 2],
+    ['before a flag', [CP, '\\--certificate', 'x'], 2],
+    ['before a flag, with spaces', [CP, '\\  --certificate', 'x'], 2],
+    ['as Python splits backslash and line end', [CP, '\n--certificate', 'x'], 2],
+    ['with a carriage return', [CP, '\r\n  --certificate', 'x'], 2],
+    ['in place of the command', ['\\'], 1],
+    ['after "--"', [CP, '--', '\\'], 3],
+  ])('%s', (_, args, at) => {
+    const [code, message, hint] = failure(...args);
+    expect(code).toBe('ERR_LINE_CONTINUATION');
+    expect(message).toBe(`argument ${at} is a stray "\\": the line was broken`);
+    expect(hint).toContain('one line');
+  });
+
+  test.each([['\\\\server\\share\\key.pem'], ['C:\\keys\\key.pem'], ['a\\'], ['.\\key.pem']])(
+    '%s is a path',
+    (path) => {
+      expect(parse(CP, '--certificate', path).flags.text('certificate')).toBe(path);
+    },
+  );
+
+  test('with "=" it is a value', () => {
+    expect(parse(CP, '--pkcs8-password=\\').flags.text('pkcs8-password')).toBe('\\');
+  });
+});
+
+describe('exclusions', () => {
+  const value = (name: FlagName): string => (name.startsWith('pkcs8') || name === 'tpm-key-password' ? 'p' : 'x');
+  // The contract's column for credential-process, with its message, as the reference client prints it.
+  test.each<[pair: [FlagName, FlagName], sorted: string]>([
+    [['certificate', 'cert-selector'], 'cert-selector certificate'],
+    [['certificate', 'system-store-name'], 'certificate system-store-name'],
+    [['private-key', 'cert-selector'], 'cert-selector private-key'],
+    [['private-key', 'system-store-name'], 'private-key system-store-name'],
+    [['private-key', 'use-latest-expiring-certificate'], 'private-key use-latest-expiring-certificate'],
+    [['use-latest-expiring-certificate', 'intermediates'], 'intermediates use-latest-expiring-certificate'],
+    [['use-latest-expiring-certificate', 'reuse-pin'], 'reuse-pin use-latest-expiring-certificate'],
+    [['cert-selector', 'intermediates'], 'cert-selector intermediates'],
+    [['cert-selector', 'reuse-pin'], 'cert-selector reuse-pin'],
+    [['system-store-name', 'reuse-pin'], 'reuse-pin system-store-name'],
+    [['tpm-key-password', 'cert-selector'], 'cert-selector tpm-key-password'],
+    [['tpm-key-password', 'reuse-pin'], 'reuse-pin tpm-key-password'],
+    [['no-tpm-key-password', 'cert-selector'], 'cert-selector no-tpm-key-password'],
+    [['no-tpm-key-password', 'tpm-key-password'], 'no-tpm-key-password tpm-key-password'],
+    [['pkcs8-password', 'tpm-key-password'], 'pkcs8-password tpm-key-password'],
+  ])('%j', (pair, sorted) => {
+    const booleans = ['use-latest-expiring-certificate', 'reuse-pin', 'no-tpm-key-password'];
+    const args = pair.map((name) => (booleans.includes(name) ? `--${name}=false` : `--${name}=${value(name)}`));
+    const message = `if any flags in the group [${pair.join(' ')}] are set none of the others can be; [${sorted}] were all set`;
+    expect(failure(CP, ...args)).toEqual(['ERR_FLAG_CONFLICT', message, 'drop one of the two']);
+    expect(failure(CP, ...args.reverse())[1]).toBe(message);
+  });
+
+  test('the first by the alphabet is reported', () => {
+    const all = ['--tpm-key-password=x', '--reuse-pin', '--cert-selector=x', '--intermediates=x'];
+    expect(failure(CP, ...all)[1]).toContain('[cert-selector intermediates]');
+  });
+
+  test('the pair that only another command excludes is none here', () => {
+    expect(parse(CP, '--no-tpm-key-password', '--reuse-pin').command).toBe(CP);
+  });
+});
