@@ -39,7 +39,7 @@ const RULES = {
     what: 'role',
     service: 'iam',
     regional: false,
-    resource: /^role\/([\x21-\x7e]+\/)*[\w+=,.@-]{1,64}$/,
+    resource: /^role\/([\x21-\x7e]*\/)?[\w+=,.@-]{1,64}$/,
     example: 'arn:aws:iam::ACCOUNT:role/NAME',
   },
 } as const satisfies Record<string, ArnRule>;

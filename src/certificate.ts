@@ -1,5 +1,5 @@
 import { type KeyObject, verify, X509Certificate } from 'node:crypto';
-import { KEY_USAGE_DIGITAL_SIGNATURE, keyUsageOf } from './der.ts';
+import { hasCaFlag, KEY_USAGE_DIGITAL_SIGNATURE, keyUsageOf } from './der.ts';
 import { HoldfastError } from './errors.ts';
 import type { HashName } from './signer.ts';
 
@@ -16,7 +16,7 @@ export interface Certificate {
   readonly issuer: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
-  /** BasicConstraints CA:TRUE. */
+  /** BasicConstraints CA:TRUE, whatever the key usage says. */
   readonly isCa: boolean;
   readonly publicKey: KeyObject;
   /** Was this certificate issued by that one: names, key identifiers, key usage and the signature itself? */
@@ -31,14 +31,16 @@ const x509Of = new WeakMap<Certificate, X509Certificate>();
  * One certificate from its DER.
  *
  * @param name what it is called in an error, such as the file's path
- * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`
+ * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`; `ERR_CERTIFICATE_UNSUITABLE` when its key is neither RSA nor EC
  */
 export function parseCertificate(der: Uint8Array, name = 'the certificate'): Certificate {
   let x509: X509Certificate;
   let publicKey: KeyObject;
+  let validity: readonly [notBefore: Date, notAfter: Date];
   try {
     x509 = new X509Certificate(der);
     publicKey = x509.publicKey;
+    validity = [dateOf(x509.validFrom), dateOf(x509.validTo)];
   } catch (cause) {
     throw new HoldfastError('ERR_CERTIFICATE_INVALID', `${name} is no X.509 certificate that can be read`, {
       hint: 'check it with: openssl x509 -noout -text',
@@ -51,9 +53,9 @@ export function parseCertificate(der: Uint8Array, name = 'the certificate'): Cer
     keyType: keyTypeOf(publicKey, name),
     subject: oneLine(x509.subject),
     issuer: oneLine(x509.issuer),
-    notBefore: new Date(x509.validFrom),
-    notAfter: new Date(x509.validTo),
-    isCa: x509.ca,
+    notBefore: validity[0],
+    notAfter: validity[1],
+    isCa: hasCaFlag(x509.raw),
     publicKey,
     // X509_check_issued compares names, key identifiers and the issuer's key usage; the signature is checked besides.
     isIssuedBy: (issuer) => {
@@ -74,16 +76,23 @@ function keyTypeOf({ asymmetricKeyType: type }: KeyObject, name: string): KeyTyp
   });
 }
 
+/** OpenSSL writes a date that is none as words, and no comparison with what comes of them would ever find it expired. */
+function dateOf(text: string): Date {
+  const date = new Date(text);
+  if (Number.isNaN(date.getTime())) throw new Error(`its validity has a date that is none (${text})`);
+  return date;
+}
+
 /** Node writes each attribute on a line of its own, in certificate order; `undefined` when there is none. */
 const oneLine = (name: string | undefined): string => (name ?? '').replaceAll('\n', ', ');
 
-const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g;
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----((?:(?!-----)[\s\S])*)-----END \1-----/g;
 
 /**
  * All certificates of a PEM bundle, in its order, or the one of a DER file. Other blocks beside them are passed over.
  *
  * @param name what the data is called in an error, such as the file's path
- * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`, which says what the data is instead
+ * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`, which says what the data is instead; `ERR_CERTIFICATE_UNSUITABLE`
  */
 export function readCertificates(data: Uint8Array, name: string): Certificate[] {
   const refuse = (message: string, hint: string): never => {
@@ -92,16 +101,20 @@ export function readCertificates(data: Uint8Array, name: string): Certificate[] 
   if (data.length === 0) return refuse(`${name} is empty`, 'name the file that holds the certificate');
   const text = Buffer.from(data).toString('latin1');
   if (!text.includes('-----BEGIN ')) {
-    if (data[0] === 0x30) return [parseCertificate(data, name)];
-    return refuse(`${name} is neither PEM nor DER`, 'give an X.509 certificate as PEM or DER');
+    if (data[0] !== 0x30) return refuse(`${name} is neither PEM nor DER`, 'give an X.509 certificate as PEM or DER');
+    const certificate = parseCertificate(data, name);
+    if (certificate.der.length === data.length) return [certificate];
+    return refuse(`${name} has something behind the certificate`, 'give several certificates as PEM');
   }
 
   const blocks = [...text.matchAll(PEM_BLOCK)].map(([, label = '', body = '']) => ({ label, body }));
+  if (text.replace(PEM_BLOCK, '').includes('-----BEGIN ')) {
+    return refuse(`${name} has a PEM block without its end`, 'the file may be cut short: copy it again');
+  }
   const certificates = blocks.filter(({ label }) => label === 'CERTIFICATE' || label === 'X509 CERTIFICATE');
   if (certificates.length === 0) {
     const found = [...new Set(blocks.map(({ label }) => label))].join(', ');
-    if (found) return refuse(`${name} holds ${found}, but no CERTIFICATE`, 'name the file that holds the certificate');
-    return refuse(`${name} has a PEM block without its end`, 'the file may be cut short: copy it again');
+    return refuse(`${name} holds ${found}, but no CERTIFICATE`, 'name the file that holds the certificate');
   }
   return certificates.map(({ body }, index) => {
     const which = certificates.length === 1 ? name : `certificate ${index + 1} in ${name}`;

@@ -14,10 +14,12 @@ export function buildChain(leaf: Certificate, pool: readonly Certificate[], now:
   const path: Certificate[] = [];
   const isOn = (one: Certificate): boolean => [leaf, ...path].some((other) => Buffer.compare(one.der, other.der) === 0);
   for (let last = leaf; path.length < CHAIN_LIMIT; ) {
-    const [issuer] = pool
+    const issuers = pool
       .filter((candidate) => candidate.isCa && !isOn(candidate) && last.isIssuedBy(candidate))
       .sort((a, b) => preference(a, b, now));
-    if (!issuer || issuer.isIssuedBy(issuer)) break;
+    // The root itself stays here, but a certificate that another root gave it goes along: the anchor may be that one.
+    const issuer = issuers.find((candidate) => !candidate.isIssuedBy(candidate));
+    if (!issuer || (!isValid(issuer, now) && issuers.some((other) => isValid(other, now)))) break;
     path.push(issuer);
     last = issuer;
   }
@@ -26,9 +28,12 @@ export function buildChain(leaf: Certificate, pool: readonly Certificate[], now:
 
 /** Sorts the better of two certificates that say the same to the front: the house's rule for certificates of one key. */
 export function preference(a: Certificate, b: Certificate, now: Date): number {
-  const validNow = (c: Certificate): number => (c.notBefore <= now && now <= c.notAfter ? 1 : 0);
   const serial = BigInt(a.serialNumber) - BigInt(b.serialNumber);
   return (
-    validNow(b) - validNow(a) || b.notAfter.getTime() - a.notAfter.getTime() || (serial < 0n ? -1 : serial > 0n ? 1 : 0)
+    Number(isValid(b, now)) - Number(isValid(a, now)) ||
+    b.notAfter.getTime() - a.notAfter.getTime() ||
+    (serial < 0n ? -1 : serial > 0n ? 1 : 0)
   );
 }
+
+const isValid = ({ notBefore, notAfter }: Certificate, now: Date): boolean => notBefore <= now && now <= notAfter;

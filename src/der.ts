@@ -1,10 +1,10 @@
 /**
- * The little DER of the hot path (ITU-T X.690): signatures and three facts of a certificate. Everything else about
- * certificates is in `pki.ts`, which loads a library.
+ * The little DER of the hot path (ITU-T X.690): signatures, the key usage of a certificate, the headers of key files.
+ * Everything else about certificates is in `pki.ts`, which loads a library.
  */
 
 /** One tag-length-value. */
-interface Tlv {
+export interface Tlv {
   readonly tag: number;
   /** The content octets. */
   readonly value: Uint8Array;
@@ -12,6 +12,7 @@ interface Tlv {
   readonly end: number;
 }
 
+const BOOLEAN = 0x01;
 const INTEGER = 0x02;
 const BIT_STRING = 0x03;
 const OCTET_STRING = 0x04;
@@ -20,7 +21,7 @@ const SEQUENCE = 0x30;
 const EXTENSIONS = 0xa3;
 
 /** Read one value. Lengths over four octets and indefinite lengths are not DER, or not for us: undefined. */
-function read(data: Uint8Array, offset = 0): Tlv | undefined {
+export function read(data: Uint8Array, offset = 0): Tlv | undefined {
   const tag = data[offset];
   const first = data[offset + 1];
   if (tag === undefined || first === undefined) return undefined;
@@ -38,7 +39,7 @@ function read(data: Uint8Array, offset = 0): Tlv | undefined {
 }
 
 /** The values inside a constructed value; stops at the first that cannot be read. */
-function* children(data: Uint8Array): Generator<Tlv, void> {
+export function* children(data: Uint8Array): Generator<Tlv, void> {
   for (let item = read(data); item; item = item.end < data.length ? read(data, item.end) : undefined) yield item;
 }
 
@@ -75,22 +76,16 @@ function unsignedInteger(octets: Uint8Array): Uint8Array {
  * @returns undefined when the input is not such a value
  */
 export function ecdsaSignatureFromDer(der: Uint8Array, size: number): Uint8Array | undefined {
-  const sequence = read(der);
-  if (sequence?.tag !== SEQUENCE || sequence.end !== der.length) return undefined;
-  const integers = [...children(sequence.value)];
-  if (integers.length !== 2 || integers.some(({ tag }) => tag !== INTEGER)) return undefined;
+  const integers = [...children(read(der)?.value ?? new Uint8Array())];
+  if (integers.length !== 2) return undefined;
   const raw = Buffer.alloc(size * 2);
   for (const [index, { value }] of integers.entries()) {
-    const digits = value.subarray(
-      Math.max(
-        0,
-        value.findIndex((octet) => octet !== 0),
-      ),
-    );
+    const digits = value[0] === 0 ? value.subarray(1) : value;
     if (digits.length > size) return undefined;
     raw.set(digits, (index + 1) * size - digits.length);
   }
-  return raw;
+  // There is one way to write a value in DER (X.690 §10): what is not written so was something else.
+  return Buffer.compare(ecdsaSignatureToDer(raw), der) === 0 ? raw : undefined;
 }
 
 /** `KeyUsage` bits (RFC 5280 §4.2.1.3) as they stand in the first octet of the BIT STRING. */
@@ -106,6 +101,13 @@ export function keyUsageOf(certificate: Uint8Array): number | undefined {
   if (!extension) return undefined;
   const bits = read(extension);
   return bits?.tag === BIT_STRING ? (bits.value[1] ?? 0) : 0;
+}
+
+/** BasicConstraints CA:TRUE (RFC 5280 §4.2.1.9). Node's `ca` says false when the key usage lacks keyCertSign. */
+export function hasCaFlag(certificate: Uint8Array): boolean {
+  const constraints = read(extensionOf(certificate, '551d13') ?? new Uint8Array());
+  const flag = read(constraints?.value ?? new Uint8Array());
+  return flag?.tag === BOOLEAN && flag.value[0] !== 0;
 }
 
 /** The content of one extension, by the hex of its object identifier (RFC 5280 §4.1). */

@@ -30,6 +30,7 @@ export const ERROR_CODES = {
   ERR_TOKEN_FAILED: { exit: 3, act: 'look after the token' },
   ERR_FILE_NOT_FOUND: { exit: 3, act: 'correct the path' },
   ERR_FILE_UNREADABLE: { exit: 3, act: 'make the file readable' },
+  ERR_FILE_UNWRITABLE: { exit: 3, act: 'make the place writable' },
   ERR_FILE_TOO_LARGE: { exit: 3, act: 'name the right file' },
   ERR_KEY_NOT_FOUND: { exit: 3, act: 'name a key that exists' },
   ERR_KEY_AMBIGUOUS: { exit: 3, act: 'name one key' },

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { HoldfastError, messageOf, ServiceError, systemCodeOf } from './errors.ts';
 import { readBounded } from './read-file.ts';
 
@@ -14,6 +14,15 @@ export interface SendOptions {
   signal?: AbortSignal | undefined;
   /** Path of PEM certificates that are trusted besides the system's. */
   caBundle?: string | undefined;
+  /** Default: 10, 20 and 30 seconds. */
+  timeouts?: Timeouts | undefined;
+}
+
+/** Milliseconds from the start: until the connection stands (TLS included), until the headers are there, until the end. */
+export interface Timeouts {
+  readonly connect: number;
+  readonly headers: number;
+  readonly total: number;
 }
 
 /** Sends one POST and waits for its answer: the seam for tests. */
@@ -22,8 +31,7 @@ export type Send = (
   options: SendOptions,
 ) => Promise<HttpAnswer>;
 
-/** Milliseconds until the connection stands (TLS included), until the headers are there, and in all. */
-const TIMEOUTS = { connect: 10_000, headers: 20_000, total: 30_000 } as const;
+const TIMEOUTS: Timeouts = { connect: 10_000, headers: 20_000, total: 30_000 };
 
 /** Bytes of an answer that are read; a real one has under 4 KB. */
 const ANSWER_LIMIT = 256 * 1024;
@@ -37,36 +45,40 @@ const CA_BUNDLE_LIMIT = 4 * 1024 * 1024;
  * @throws {ServiceError} `ERR_SERVICE_UNREACHABLE`, `ERR_SERVICE_TIMEOUT`, `ERR_SERVICE_UNTRUSTED`, `ERR_SERVICE_ANSWER_INVALID`
  * @throws {HoldfastError} `ERR_INTERRUPTED`; `ERR_FILE_*` and `ERR_OPTION_INVALID` for the CA bundle
  */
-export const send: Send = async ({ url, headers, body }, { signal, caBundle }) => {
+export const send: Send = async ({ url, headers, body }, { signal, caBundle, timeouts = TIMEOUTS }) => {
   // Each protocol is loaded when it is used: TLS is most of what a start costs.
   const { request } = url.protocol === 'https:' ? await import('node:https') : await import('node:http');
-  const ca = caBundle === undefined ? undefined : await trustedRoots(caBundle);
+  const ca = caBundle === undefined ? undefined : await trustedRoots(caBundle, signal);
   return new Promise<HttpAnswer>((resolve, reject) => {
-    const started = Date.now();
+    const started = performance.now(); // the wall clock may jump
     const call = request(url, {
       method: 'POST',
       headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'holdfast' },
       agent: false,
+      // Whoever reads a signed request can buy credentials with it: NODE_TLS_REJECT_UNAUTHORIZED=0 does not count here.
+      rejectUnauthorized: true,
       ...(signal && { signal }),
       ...(ca && { ca }),
     });
-    const limit = (milliseconds: number, what: string): NodeJS.Timeout =>
-      setTimeout(() => call.destroy(new TimeoutError(what)), Math.max(0, started + milliseconds - Date.now()));
-    let timer = limit(TIMEOUTS.connect, 'no connection');
-    const next = (milliseconds: number, what: string): void => {
+    let timer: NodeJS.Timeout | undefined;
+    const limit = (milliseconds: number, missing: string): void => {
       clearTimeout(timer);
-      timer = limit(milliseconds, what);
+      const left = started + milliseconds - performance.now();
+      timer = setTimeout(() => call.destroy(new TimeoutError(missing)), Math.max(0, left));
     };
     const fail = (cause: unknown): void => {
       clearTimeout(timer);
-      reject(cause instanceof HoldfastError ? cause : failure(url, cause, signal));
+      reject(cause instanceof HoldfastError ? cause : failure(url, cause, call, signal));
     };
+    limit(timeouts.connect, 'no connection to');
     call.once('socket', (socket) =>
-      socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => next(TIMEOUTS.headers, 'no answer')),
+      socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () =>
+        limit(timeouts.headers, 'no answer from'),
+      ),
     );
-    call.once('error', fail);
+    call.on('error', fail);
     call.once('response', (response) => {
-      next(TIMEOUTS.total, 'no complete answer');
+      limit(timeouts.total, 'no complete answer from');
       readAnswer(response, url).then((answer) => {
         clearTimeout(timer);
         resolve(answer);
@@ -105,10 +117,10 @@ async function readAnswer(response: IncomingMessage, url: URL): Promise<HttpAnsw
 }
 
 /** Setting `ca` replaces every root, so the system's, those of NODE_EXTRA_CA_CERTS and the bundle's are put together. */
-async function trustedRoots(caBundle: string): Promise<string[]> {
+async function trustedRoots(caBundle: string, signal: AbortSignal | undefined): Promise<string[]> {
   const tls: typeof import('node:tls') & { getCACertificates?: (type: string) => string[] } = await import('node:tls');
   const read = async (path: string): Promise<string> =>
-    (await readBounded(path, { limit: CA_BUNDLE_LIMIT, what: 'CA bundle' })).data.toString('utf8');
+    (await readBounded(path, { limit: CA_BUNDLE_LIMIT, what: 'CA bundle', signal })).data.toString('utf8');
   const bundle = await read(caBundle);
   if (!bundle.includes('-----BEGIN CERTIFICATE-----')) {
     throw new HoldfastError('ERR_OPTION_INVALID', `the CA bundle ${caBundle} holds no PEM certificate`, {
@@ -120,47 +132,41 @@ async function trustedRoots(caBundle: string): Promise<string[]> {
   return [...tls.rootCertificates, ...(extra ? [await read(extra)] : []), bundle];
 }
 
-/** What OpenSSL and Node call a server certificate that is not trusted. */
-const UNTRUSTED: ReadonlySet<string> = new Set([
-  'CERT_HAS_EXPIRED',
-  'CERT_NOT_YET_VALID',
-  'CERT_REJECTED',
-  'CERT_SIGNATURE_FAILURE',
-  'CERT_UNTRUSTED',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'HOSTNAME_MISMATCH',
-  'INVALID_CA',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-]);
+/** By the system's or Node's error code, or how it begins. */
+const UNREACHABLE_HINTS: readonly (readonly [code: RegExp, hint: string])[] = [
+  [/^ENOTFOUND/, 'check the region and the name server: the host name has no address'],
+  [/^EAI_AGAIN/, 'check the name server: it did not answer'],
+  [/^ECONNREFUSED/, 'check the endpoint: nothing listens there'],
+  [/^(ECONNRESET|EPIPE)/, 'something between here and there ended the connection: try again'],
+  [/^(EPROTO|ERR_SSL_)/, 'check the endpoint and its port: the TLS handshake failed there'],
+];
 
-function failure(url: URL, cause: unknown, signal: AbortSignal | undefined): HoldfastError {
+function failure(url: URL, cause: unknown, { socket }: ClientRequest, signal: AbortSignal | undefined): HoldfastError {
   if (signal?.aborted) return interrupted(signal);
   const code = systemCodeOf(cause) ?? messageOf(cause);
   if (cause instanceof TimeoutError || code === 'ETIMEDOUT') {
-    const what = cause instanceof TimeoutError ? cause.message : 'no connection';
-    return new ServiceError('ERR_SERVICE_TIMEOUT', `${what} from ${url.host} in time`, {
+    const missing = cause instanceof TimeoutError ? cause.message : 'no connection to';
+    return new ServiceError('ERR_SERVICE_TIMEOUT', `${missing} ${url.host} in time`, {
       hint: 'check the network, the endpoint and any firewall between',
       cause,
     });
   }
-  if (UNTRUSTED.has(code)) {
+  // Node leaves its verdict on the certificate here, before it ends the connection.
+  if (socket && 'authorizationError' in socket && socket.authorizationError) {
     return new ServiceError('ERR_SERVICE_UNTRUSTED', `the TLS certificate of ${url.host} is not trusted (${code})`, {
       hint: 'name the private CA that signed it with --ca-bundle or AWS_CA_BUNDLE, if you expect one',
       cause,
     });
   }
-  const hints: Record<string, string> = {
-    ENOTFOUND: 'check the region and the name server: the host name has no address',
-    EAI_AGAIN: 'check the name server: it did not answer',
-    ECONNREFUSED: 'check the endpoint: nothing listens there',
-    ECONNRESET: 'something between here and there ended the connection: try again',
-  };
+  if (code.startsWith('HPE_')) {
+    // Node keeps what it read in `rawPacket`, and that may hold credentials: it goes no further.
+    return new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${url.host} answered with broken HTTP (${code})`, {
+      hint: 'check the endpoint and any proxy between: this is not how Roles Anywhere answers',
+      cause: new Error(messageOf(cause)),
+    });
+  }
   return new ServiceError('ERR_SERVICE_UNREACHABLE', `${url.host} was not reached (${code})`, {
-    hint: hints[code] ?? 'check the network and the endpoint',
+    hint: UNREACHABLE_HINTS.find(([pattern]) => pattern.test(code))?.[1] ?? 'check the network and the endpoint',
     cause,
   });
 }

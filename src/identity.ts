@@ -1,7 +1,6 @@
 import { type Certificate, checkLeaf, parseCertificate, readCertificates } from './certificate.ts';
 import { buildChain, preference } from './chain.ts';
-import { HoldfastError } from './errors.ts';
-import { readBounded } from './read-file.ts';
+import { HoldfastError, messageOf } from './errors.ts';
 import type { Signer } from './signer.ts';
 import { openKey, storeOf } from './stores/index.ts';
 import type { OpenKey, OpenOptions } from './stores/store.ts';
@@ -37,9 +36,6 @@ export interface Identity {
   readonly description: string;
 }
 
-/** Bytes of a certificate file that are read: a PEM bundle of 5 large certificates has under 60 KB. */
-const CERTIFICATE_LIMIT = 1024 * 1024;
-
 /**
  * Open the key, use it, close it, even when `use` throws. What can be wrong with files and certificates is found before
  * the key is touched.
@@ -49,13 +45,14 @@ const CERTIFICATE_LIMIT = 1024 * 1024;
 export async function withIdentity<T>(options: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
   const now = options.now?.() ?? new Date();
   const keyUri = keyUriOf(options);
-  const given = await certificatesOf(options.certificate, keyUri, options);
-  const pool = await certificatesOf(options.chain, undefined, options);
+  const beside = options.key === undefined && keyUri !== undefined; // the one path names key and certificate
+  const given = beside ? [] : await certificatesOf(options.certificate, 'certificate', options);
+  const pool = await certificatesOf(options.chain, 'chain', options);
   if (given.length > 0) checkAny(given, now);
   const opened = keyUri && (await openKey(keyUri, options));
   try {
     const source = opened ?? (options.signer as CallerSigner);
-    const kept = (source.certificates ?? []).flatMap(parsed);
+    const kept = readable(source, given.length === 0);
     const { certificate, matched } = choose(given.length > 0 ? given : kept, source, now);
     checkLeaf(certificate, now);
     return await use({
@@ -67,7 +64,10 @@ export async function withIdentity<T>(options: IdentityOptions, use: (identity: 
       description: source.description ?? 'a signer of the caller',
     });
   } finally {
-    await opened?.close();
+    await opened?.close().catch((thrown: unknown) => {
+      const message = `${opened.description} was not closed properly: ${messageOf(thrown)}`;
+      options.notify?.({ kind: 'warning', message }); // what was done with the key stays done
+    });
   }
 }
 
@@ -88,36 +88,37 @@ function keyUriOf({ key, signer, certificate }: IdentityOptions): KeyUri | undef
 
 const isPem = (text: string): boolean => text.includes('-----BEGIN ');
 
-/** The certificates of an option. A URI that is also the key's leaves them to the open key. */
+/** The certificates that an option names or holds. */
 async function certificatesOf(
   option: string | Uint8Array | undefined,
-  keyUri: KeyUri | undefined,
+  what: 'certificate' | 'chain',
   options: IdentityOptions,
 ): Promise<Certificate[]> {
   if (option === undefined) return [];
-  if (typeof option !== 'string') return readCertificates(option, 'the certificate given');
-  if (isPem(option)) return readCertificates(Buffer.from(option), 'the certificate given');
+  if (typeof option !== 'string') return readCertificates(option, `the ${what} given`);
+  if (isPem(option)) return readCertificates(Buffer.from(option), `the ${what} given`);
   const uri = parseKeyUri(option);
-  if (options.key === undefined && keyUri) return [];
-  if (uri.scheme === 'file') {
-    const { data } = await readBounded(uri.location, { limit: CERTIFICATE_LIMIT, what: 'certificate file' });
-    return readCertificates(data, uri.location);
-  }
   const store = await storeOf(uri);
   const found = (await store.readCertificates?.(uri, options)) ?? [];
-  if (found.length > 0) return found.map((der) => parseCertificate(der, `the certificate of ${uri}`));
-  throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', `${uri} selects no certificate`, {
+  if (found.length > 0) return found.map((der) => parseCertificate(der, `the certificate of ${String(uri)}`));
+  throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', `${String(uri)} selects no certificate`, {
     hint: 'put the certificate beside the key, or give it as a file',
   });
 }
 
-/** A certificate that cannot be read, on a token full of others, harms nobody. */
-function parsed(der: Uint8Array): Certificate[] {
-  try {
-    return [parseCertificate(der)];
-  } catch {
-    return [];
-  }
+/** What is kept beside the key. One that cannot be read harms nobody, unless there is nothing else and one is needed. */
+function readable({ certificates = [], description = 'the signer' }: CallerSigner, needed: boolean): Certificate[] {
+  const kept = certificates.flatMap((der) => {
+    try {
+      return [parseCertificate(der)];
+    } catch {
+      return [];
+    }
+  });
+  const [first] = certificates;
+  return first && needed && kept.length === 0
+    ? [parseCertificate(first, `the certificate beside ${description}`)]
+    : kept;
 }
 
 /** Refuse certificates of which none could be ours; the complaint is about the likeliest. */
@@ -133,34 +134,25 @@ function checkAny(given: readonly Certificate[], now: Date): void {
   if (!fits) checkLeaf(given.find(({ isCa }) => !isCa) ?? (given[0] as Certificate), now);
 }
 
-/** The certificate of the key: by its public half where the key shows it, else the first. */
+/** The certificate of the key: by its public half where the key shows it, else the first that is no CA's. */
 function choose(
   candidates: readonly Certificate[],
   { publicKey, description = 'the signer' }: CallerSigner,
   now: Date,
 ): { certificate: Certificate; matched: boolean } {
-  const [first] = candidates;
+  const hint = 'give the certificate that was issued for this key';
+  const first = candidates.find(({ isCa }) => !isCa) ?? candidates[0];
   if (!first) {
-    throw new HoldfastError(
-      'ERR_CERTIFICATE_REQUIRED',
-      `no certificate is given and none is kept beside ${description}`,
-      {
-        hint: 'give the certificate that was issued for this key',
-      },
-    );
+    const message = `no certificate is given and none is kept beside ${description}`;
+    throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', message, { hint });
   }
-  if (!publicKey) return { certificate: first, matched: false };
+  const wanted = publicKey ?? spkiOf(first);
   const [own] = candidates
-    .filter((candidate) => Buffer.compare(spkiOf(candidate), publicKey) === 0)
+    .filter((candidate) => Buffer.compare(spkiOf(candidate), wanted) === 0)
     .sort((a, b) => preference(a, b, now));
-  if (own) return { certificate: own, matched: true };
-  throw new HoldfastError(
-    'ERR_CERTIFICATE_MISMATCH',
-    `the certificate of ${first.subject} is not that of ${description}`,
-    {
-      hint: 'give the certificate that was issued for this key',
-    },
-  );
+  if (own) return { certificate: own, matched: publicKey !== undefined };
+  const message = `the certificate of ${first.subject} is not that of ${description}`;
+  throw new HoldfastError('ERR_CERTIFICATE_MISMATCH', message, { hint });
 }
 
 const spkiOf = ({ publicKey }: Certificate): Uint8Array => publicKey.export({ type: 'spki', format: 'der' });

@@ -1,4 +1,5 @@
-import { HoldfastError } from './errors.ts';
+import { HoldfastError, systemCodeOf } from './errors.ts';
+import { interrupted } from './http.ts';
 import { type IdentityOptions, withIdentity } from './identity.ts';
 import { type Credentials, checkSession, createSession, type SessionOptions } from './session.ts';
 
@@ -7,7 +8,10 @@ export interface RolesAnywhereInit extends IdentityOptions, SessionOptions {}
 /** What an AWS SDK v3 client calls for credentials, with a cache of its own: share one between all clients. */
 export interface RolesAnywhereProvider {
   (options?: { readonly forceRefresh?: boolean }): Promise<Credentials>;
-  /** Stops the background refresh and forgets the credentials. Calling the provider afterwards is `ERR_KEY_CLOSED`. */
+  /**
+   * Ends what is under way, stops the background refresh and forgets the credentials; settled once the key is closed.
+   * Whoever waits, and whoever calls the provider afterwards, gets `ERR_KEY_CLOSED`.
+   */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -19,16 +23,22 @@ export interface RolesAnywhereProvider {
  */
 export async function getCredentials(init: RolesAnywhereInit): Promise<Credentials> {
   checkSession(init);
-  return withIdentity({ purpose: purposeOf(init), ...init }, (identity) => createSession(identity, init));
+  return withIdentity(withPurpose(init), (identity) => createSession(identity, init));
 }
 
-const purposeOf = ({ roleArn }: RolesAnywhereInit): string => `sign in as role ${roleArn.split('/').at(-1)}`;
+const withPurpose = (init: RolesAnywhereInit): RolesAnywhereInit => ({
+  ...init,
+  purpose: init.purpose ?? `sign in as role ${init.roleArn.split('/').at(-1)}`,
+});
 
 /** Milliseconds before expiry at which a refresh begins, for lives of twice that or more. */
 const REFRESH_BEFORE = 10 * 60_000;
 
 /** Milliseconds between failed refreshes: doubled each time, up to the last. */
 const RETRY = { first: 30_000, last: 300_000 } as const;
+
+/** Milliseconds: a timer takes no more, and fires at once if it gets more. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /**
  * A credential provider for AWS SDK v3 clients.
@@ -51,37 +61,43 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
   let pending: Promise<Credentials> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let attended = false;
+  /** Callers who wait for the refresh under way. */
+  let waiting = 0;
   let failures = 0;
   let retryAt = 0;
   let lastAsked = 0;
 
   const obtain = async (): Promise<Credentials> => {
-    const options = { purpose: purposeOf(init), ...init, signal };
+    if (signal.aborted) throw interrupted(signal);
+    const options = { ...withPurpose(init), signal };
     const credentials = await withIdentity(options, (identity) => {
       attended = identity.attended;
+      if (attended && waiting === 0) throw unasked(identity.description); // another key than the last time
       return createSession(identity, options);
     });
+    if (signal.aborted) throw interrupted(signal);
     const expires = credentials.expiration.getTime();
     const life = expires - now();
     held = { credentials, expires, life, refreshAt: expires - Math.min(REFRESH_BEFORE, life / 2) };
     return credentials;
   };
 
+  const noteFailure = (thrown: unknown): never => {
+    const pause = Math.min(RETRY.last, RETRY.first * 2 ** failures) * (0.75 + Math.random() / 4);
+    failures += 1;
+    // A refused secret costs a try each time: it is not sent again before somebody needs it.
+    retryAt = systemCodeOf(thrown) === 'ERR_SECRET_WRONG' ? Number.POSITIVE_INFINITY : now() + pause;
+    throw thrown;
+  };
+
   /** One refresh at a time, whoever asks. */
   const refresh = (): Promise<Credentials> => {
     pending ??= obtain()
-      .then(
-        (credentials) => {
-          failures = 0;
-          retryAt = 0;
-          return credentials;
-        },
-        (thrown: unknown) => {
-          retryAt = now() + Math.min(RETRY.last, RETRY.first * 2 ** failures) * (0.75 + Math.random() / 4);
-          failures += 1;
-          throw thrown;
-        },
-      )
+      .then((credentials) => {
+        failures = 0;
+        retryAt = 0;
+        return credentials;
+      }, noteFailure)
       .finally(() => {
         pending = undefined;
         schedule();
@@ -93,39 +109,57 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
     refresh().catch(() => undefined); // whoever asks next sees the error, or still valid credentials
   };
 
+  const refreshSeen = async (): Promise<Credentials> => {
+    waiting += 1;
+    try {
+      return await refresh();
+    } finally {
+      waiting -= 1;
+    }
+  };
+
+  /** The clock decides, not the timer: it may have been set, or the machine suspended. */
+  const isDue = (): boolean => held !== undefined && now() >= Math.max(held.refreshAt, retryAt);
+
   const schedule = (): void => {
     clearTimeout(timer);
-    if (stop.signal.aborted || !held || attended || now() >= held.expires) return;
-    const wanted = (): boolean => held !== undefined && now() - lastAsked <= held.life;
-    const delay = Math.max(0, Math.max(held.refreshAt, retryAt) - now());
-    timer = setTimeout(() => wanted() && refreshUnseen(), delay);
+    if (signal.aborted || !held || attended || now() >= held.expires) return;
+    const delay = Math.max(held.refreshAt, retryAt) - now();
+    timer = setTimeout(wake, Math.min(Math.max(0, delay), LONGEST_TIMER));
     timer.unref();
   };
 
+  const wake = (): void => {
+    if (!held || now() - lastAsked > held.life) return;
+    if (isDue()) refreshUnseen();
+    else schedule();
+  };
+
   const provide = async (options?: { readonly forceRefresh?: boolean }): Promise<Credentials> => {
-    if (stop.signal.aborted) {
-      throw new HoldfastError('ERR_KEY_CLOSED', 'this credential provider is closed', { hint: 'make a new one' });
-    }
+    if (stop.signal.aborted) throw interrupted(stop.signal);
     lastAsked = now();
-    if (!held || now() >= held.expires) return refresh();
+    if (!held || now() >= held.expires) return refreshSeen();
     const { credentials, expires } = held;
-    const due = now() >= held.refreshAt && (pending !== undefined || now() >= retryAt);
-    if (options?.forceRefresh || (due && attended)) {
-      return refresh().catch((thrown: unknown) => {
+    if (options?.forceRefresh || (attended && isDue())) {
+      return refreshSeen().catch((thrown: unknown) => {
         if (stop.signal.aborted || now() >= expires) throw thrown;
         return credentials;
       });
     }
-    if (due) refreshUnseen();
+    if (isDue()) refreshUnseen();
     return credentials;
   };
 
   const close = async (): Promise<void> => {
     clearTimeout(timer);
     held = undefined;
-    stop.abort(new HoldfastError('ERR_KEY_CLOSED', 'this credential provider was closed', { hint: 'make a new one' }));
+    stop.abort(new HoldfastError('ERR_KEY_CLOSED', 'this credential provider is closed', { hint: 'make a new one' }));
     await pending?.catch(() => undefined);
-    held = undefined;
   };
   return Object.assign(provide, { close, [Symbol.asyncDispose]: close });
 }
+
+const unasked = (description: string): HoldfastError =>
+  new HoldfastError('ERR_INTERRUPTED', `${description} needs a person, and nobody has asked`, {
+    hint: 'call the provider: it signs while you wait',
+  });

@@ -1,11 +1,14 @@
-import { readFile } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
+import { inspect } from 'node:util';
 import { HoldfastError, messageOf, SecretError } from './errors.ts';
+import { readBounded } from './read-file.ts';
+import { type KeyUri, parseKeyUri } from './uri.ts';
 
 /** A secret as the caller has it, or a function that fetches it when it is needed and not before. */
 export type SecretSource = string | Uint8Array | ((request: SecretRequest) => SecretValue | Promise<SecretValue>);
 
-/** `undefined` means: there is nobody to ask. */
-export type SecretValue = string | Uint8Array | undefined;
+/** `undefined` means: there is nobody to ask. A `Secret` is wiped after its use, bytes stay the caller's. */
+export type SecretValue = string | Uint8Array | Secret | undefined;
 
 export interface SecretRequest {
   readonly kind: 'PIN' | 'passphrase';
@@ -23,6 +26,8 @@ export class Secret {
 
   constructor(value: string | Uint8Array) {
     this.#bytes = Buffer.from(value as string);
+    // `showHidden` with `getters` would print what `bytes` returns.
+    Object.defineProperty(this, inspect.custom, { value: () => '[secret]' });
   }
 
   /** The bytes themselves: valid until `wipe()`. */
@@ -56,7 +61,7 @@ export class Secret {
  */
 export async function askSecret(source: SecretSource | undefined, request: SecretRequest): Promise<Secret> {
   const value = typeof source === 'function' ? await source(request) : source;
-  if (value !== undefined) return new Secret(value);
+  if (value !== undefined) return value instanceof Secret ? value : new Secret(value);
   throw new SecretError('ERR_SECRET_REQUIRED', `${request.of} needs its ${request.kind}, and none was given`, {
     hint: source === undefined ? `give the ${request.kind} (docs/cli.md names the ways)` : `there was nobody to ask`,
     triesLeft: request.triesLeft,
@@ -69,29 +74,37 @@ const SECRET_FILE_LIMIT = 4096;
 /**
  * The secret in a file, read when asked, without its final line end.
  *
- * @param source `file:/path` (a `file:` URI, RFC 7512 §2.4 `pin-source`) or a bare absolute path
- * @throws {SecretError} `ERR_SECRET_UNREADABLE`
+ * @param source an absolute path, or its `file:` URI (RFC 7512 §2.4 `pin-source`)
+ * @throws {SecretError} `ERR_SECRET_UNREADABLE` when asked
  */
 export function secretFromFile(source: string): SecretSource {
   return async () => {
-    const path = source.replace(/^file:(\/\/)?(?=\/)/, '');
-    let data: Buffer;
+    const path = pathOf(source);
     try {
-      data = await readFile(path);
+      const { data } = await readBounded(path, { limit: SECRET_FILE_LIMIT, what: 'secret file' });
+      const end = data.at(-1) === 0x0a ? (data.at(-2) === 0x0d ? -2 : -1) : undefined;
+      const secret = new Secret(data.subarray(0, end));
+      data.fill(0);
+      return secret;
     } catch (cause) {
-      throw new SecretError('ERR_SECRET_UNREADABLE', `cannot read the secret file ${path}: ${messageOf(cause)}`, {
-        hint: 'check the path and its permissions',
-        cause,
-      });
+      const hint = 'name a file that can be read and that holds the secret and nothing else';
+      throw new SecretError('ERR_SECRET_UNREADABLE', messageOf(cause), { hint, cause });
     }
-    if (data.length > SECRET_FILE_LIMIT) {
-      throw new SecretError('ERR_SECRET_UNREADABLE', `${path} has ${data.length} bytes: that is no PIN or passphrase`, {
-        hint: 'name a file that holds the secret and nothing else',
-      });
-    }
-    const end = data.at(-1) === 0x0a ? (data.at(-2) === 0x0d ? -2 : -1) : undefined;
-    return end === undefined ? data : data.subarray(0, end);
   };
+}
+
+/** The path of a secret's file. What is no path may be the secret itself, so it is not repeated. */
+function pathOf(source: string): string {
+  let uri: KeyUri | undefined;
+  try {
+    uri = parseKeyUri(source);
+  } catch {}
+  if (uri?.scheme === 'file' && uri.query.size === 0 && isAbsolute(uri.location)) return uri.location;
+  throw new SecretError(
+    'ERR_SECRET_UNREADABLE',
+    'the source of the secret is neither an absolute path nor the URI of a file',
+    { hint: 'write /path/to/secret or file:/path/to/secret' },
+  );
 }
 
 /** Run `use` with a secret and wipe it afterwards, whatever happens. */

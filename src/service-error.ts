@@ -1,4 +1,4 @@
-import { ServiceError } from './errors.ts';
+import { type ErrorCode, ServiceError } from './errors.ts';
 import type { HttpAnswer } from './http.ts';
 
 /** Seconds that the answer's `Date` may differ from the local clock before holdfast speaks of it. */
@@ -6,14 +6,13 @@ const SKEW_NOTICED = 60;
 
 /** What a refusal means, the likeliest cause first. Texts as seen on the service. */
 const HINTS: readonly (readonly [text: RegExp, hint: string])[] = [
-  [/^Invalid signature/i, 'check the clock; then that nothing between here and the service changes requests'],
   [
     /^Untrusted signing certificate/i,
     'give the intermediates (--intermediates) that lead from the certificate to this trust anchor, or name the right anchor',
   ],
   [
     /Insufficient certificate/i,
-    'have the certificate issued again with key usage digitalSignature and CA:FALSE, as version 3',
+    'have the certificate issued again as version 3, with key usage digitalSignature and CA:FALSE, by the CA of this trust anchor',
   ],
   [/^Certificate revoked/i, 'the certificate is on a revocation list of the trust anchor: get a new one'],
   [/Trust Anchor wasn.t found/i, 'check the trust anchor ARN, its region and account'],
@@ -22,10 +21,13 @@ const HINTS: readonly (readonly [text: RegExp, hint: string])[] = [
   [/isn.t one of those listed in the Profile/i, 'add the role to the profile, or name a role that it lists'],
   [/Not authorized to set roleSessionName/i, 'leave out the role session name, or let the profile accept one'],
   [/exceeds the MaxSessionDuration/i, "ask for a shorter session, or raise the role's maximum session duration"],
-  [/failed to be mapped into session tags/i, 'delete the attribute mapping of the profile that yields the named value'],
+  [
+    /failed to be mapped into session tags/i,
+    'delete the attribute mapping of the profile that yields the named value, then check the trust policy of the role',
+  ],
   [
     /^Unable to assume role/i,
-    'check the trust policy of the role: principal rolesanywhere.amazonaws.com, the actions AssumeRole, TagSession and SetSourceIdentity, and its conditions',
+    'check that the role exists, and its trust policy: principal rolesanywhere.amazonaws.com, the actions AssumeRole, TagSession and SetSourceIdentity, and its conditions',
   ],
 ];
 
@@ -33,51 +35,56 @@ const HINTS: readonly (readonly [text: RegExp, hint: string])[] = [
 export function refusal(answer: HttpAnswer, host: string, now: Date): ServiceError {
   const { status, headers } = answer;
   const envelope = readEnvelope(answer.body);
-  const awsCode = (headers['x-amzn-errortype'] ?? envelope.code)?.replace(/^.*#/, '').replace(/:.*$/, '');
-  const requestId = headers['x-amzn-requestid'];
-  const text = envelope.message ?? (envelope.json ? '' : describe(answer));
-  const parts = [awsCode, text].filter(Boolean).join(': ');
+  const awsCode = nameOf(headers['x-amzn-errortype'] ?? envelope.code);
+  const requestId = requestIdOf(answer);
+  const known = awsCode !== undefined || envelope.message !== undefined;
+  const parts = [awsCode, envelope.message ?? (known ? '' : describe(answer))].filter(Boolean).join(': ');
   const message = `${host} answered ${status}${parts && ` ${parts}`}${requestId ? ` (request ${requestId})` : ''}`;
-  const details = { status, awsCode, requestId };
+  const error = (code: ErrorCode, hint: string): ServiceError =>
+    new ServiceError(code, message, { status, awsCode, requestId, hint });
+
   if (status === 429 || /throttl|too ?many/i.test(awsCode ?? '')) {
-    return new ServiceError('ERR_SERVICE_THROTTLED', message, {
-      ...details,
-      hint: 'call less often: share one provider',
-    });
+    return error('ERR_SERVICE_THROTTLED', 'call less often: share one provider');
   }
-  if (status >= 500) {
-    return new ServiceError('ERR_SERVICE_FAILED', message, { ...details, hint: 'try again later' });
-  }
-  if (!envelope.json) {
-    const hint = 'check the endpoint and any proxy between: this is not how Roles Anywhere answers';
-    return new ServiceError('ERR_SERVICE_ANSWER_INVALID', message, { ...details, hint });
-  }
-  const hint = HINTS.find(([pattern]) => pattern.test(envelope.message ?? ''))?.[1] ?? 'correct what the service names';
-  const clock = /^Invalid signature/i.test(envelope.message ?? '') ? `${clockHint(answer, now)}; ` : '';
-  return new ServiceError('ERR_SERVICE_REFUSED', message, { ...details, hint: `${clock}${hint}` });
+  if (status >= 500) return error('ERR_SERVICE_FAILED', 'try again later');
+  if (!known) return error('ERR_SERVICE_ANSWER_INVALID', NOT_THE_SERVICE);
+  const hint = isSignatureRefused(answer)
+    ? signatureHint(answer, now)
+    : HINTS.find(([pattern]) => pattern.test(envelope.message ?? ''))?.[1];
+  return error('ERR_SERVICE_REFUSED', hint ?? 'correct what the service names');
 }
 
-function readEnvelope(body: string): { json: boolean; message?: string; code?: string } {
+/** For an answer that Roles Anywhere cannot have given. */
+export const NOT_THE_SERVICE = 'check the endpoint and any proxy between: this is not how Roles Anywhere answers';
+
+/** Did the service refuse the signature? A wrong clock looks the same to it as a wrong key. */
+export const isSignatureRefused = ({ status, body }: HttpAnswer): boolean =>
+  status === 403 && /^Invalid signature/i.test(readEnvelope(body).message ?? '');
+
+export const requestIdOf = ({ headers }: HttpAnswer): string | undefined =>
+  headers['x-amzn-requestid'] && plain(headers['x-amzn-requestid']);
+
+/** restJson1: what stands behind `#` and before `:`. */
+const nameOf = (code: string | undefined): string | undefined =>
+  (code && plain(code.replace(/^.*#/, '').replace(/:.*$/, ''))) || undefined;
+
+function readEnvelope(body: string): { message?: string; code?: string } {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(body);
-    if (typeof value !== 'object' || value === null) return { json: false };
-    const { message, Message, code, __type } = value as Record<string, unknown>;
-    const text = [message, Message].find((one) => typeof one === 'string') as string | undefined;
-    const name = [code, __type].find((one) => typeof one === 'string') as string | undefined;
-    return {
-      json: true,
-      ...(text !== undefined && { message: plain(text) }),
-      ...(name !== undefined && { code: plain(name) }),
-    };
+    value = JSON.parse(body);
   } catch {
-    return { json: false };
+    return {};
   }
+  const { message, Message, code, __type } = (value ?? {}) as Record<string, unknown>;
+  const text = [message, Message].find((one) => typeof one === 'string');
+  const name = [code, __type].find((one) => typeof one === 'string');
+  return { ...(text !== undefined && { message: plain(text) }), ...(name !== undefined && { code: name }) };
 }
 
 /** Text of a server, fit for one line on a terminal. */
 const plain = (text: string): string =>
   text
-    .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
     .trim()
     .slice(0, 500);
 
@@ -96,10 +103,20 @@ export function clockSkew({ headers }: HttpAnswer, now: Date): number | undefine
   return Number.isNaN(theirs) ? undefined : theirs - now.getTime();
 }
 
-function clockHint(answer: HttpAnswer, now: Date): string {
-  const skew = clockSkew(answer, now);
-  if (skew === undefined) return 'the answer has no date to compare the clock with';
+/** What to do about our clock; undefined when it is right, or the answer has nothing to compare it with. */
+export function clockHint(answer: HttpAnswer, now: Date): string | undefined {
+  const skew = clockSkew(answer, now) ?? 0;
   const seconds = Math.round(Math.abs(skew) / 1000);
-  if (seconds < SKEW_NOTICED) return `the clock is right (within ${seconds} s of the service)`;
-  return `the clock of this machine is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the service: set it`;
+  if (seconds < SKEW_NOTICED) return undefined;
+  return `set the clock of this machine: it is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the service`;
+}
+
+/** Every signature was verified before it left, so the key is right: it is the clock, else something on the way. */
+function signatureHint(answer: HttpAnswer, now: Date): string {
+  const skew = clockSkew(answer, now);
+  const clock =
+    skew === undefined
+      ? 'check the clock of this machine'
+      : (clockHint(answer, now) ?? `the clock is right (within ${SKEW_NOTICED} s)`);
+  return `${clock}; then check that the endpoint is of the trust anchor's region and that no proxy changes requests`;
 }

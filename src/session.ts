@@ -1,8 +1,17 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type ArnOptions, checkArns } from './arn.ts';
 import { endpointUrl } from './endpoint.ts';
 import { HoldfastError, ServiceError } from './errors.ts';
 import { type HttpAnswer, interrupted, type Send, send as sendHttp } from './http.ts';
-import { clockSkew, describe, refusal } from './service-error.ts';
+import {
+  clockHint,
+  clockSkew,
+  describe,
+  isSignatureRefused,
+  NOT_THE_SERVICE,
+  refusal,
+  requestIdOf,
+} from './service-error.ts';
 import { type HttpRequest, type SigningIdentity, signRequest } from './sigv4.ts';
 
 /** Temporary AWS credentials in the AWS SDK's own shape, and where they came from. */
@@ -116,24 +125,30 @@ export async function createSession(identity: SigningIdentity, options: SessionO
     if (!signed || now().getTime() - signed.at >= SIGNED_FRESH) {
       const at = now().getTime();
       const scope = { region: session.region, service: 'rolesanywhere', date: new Date(at + skew) };
-      signed = { request: await signRequest(unsigned, identity, scope), at };
+      signed = { request: await unlessAborted(signRequest(unsigned, identity, scope), signal), at };
     }
     const outcome = await send(signed.request, { signal, caBundle: options.caBundle }).catch((thrown: unknown) => {
+      if (signal?.aborted) throw interrupted(signal);
       if (isTransient(thrown)) return thrown;
       throw thrown;
     });
-    const failure = outcome instanceof ServiceError ? outcome : rejection(outcome, session, now());
-    if (!failure) return readSession(outcome as HttpAnswer, session, options);
+    const answer = outcome instanceof ServiceError ? undefined : outcome;
+    if (answer && answer.status >= 200 && answer.status < 300)
+      return readSession(answer, session, options.roleArn, now());
 
-    const found = outcome instanceof ServiceError || skew !== 0 ? undefined : clockSkew(outcome, now());
+    const failure = answer ? refusal(answer, session.url.host, now()) : (outcome as ServiceError);
+    const found = answer && skew === 0 ? clockSkew(answer, now()) : undefined;
     const clockWrong = found !== undefined && Math.abs(found) >= SIGNED_FRESH;
     if (clockWrong) {
       skew = found;
       signed = undefined;
     }
-    const again = isTransient(failure) ? attempt < attempts : clockWrong && isSignatureRefused(failure);
-    if (!again) throw failure;
-    if (isTransient(failure)) await wait(backOff(attempt), signal);
+    if (isTransient(failure)) {
+      if (attempt >= attempts) throw failure;
+      await wait(backOff(attempt), signal);
+    } else if (!answer || !clockWrong || !isSignatureRefused(answer)) {
+      throw failure;
+    }
   }
 }
 
@@ -141,9 +156,6 @@ function requestBody(options: SessionOptions): string {
   const { durationSeconds = 3600, profileArn, roleArn, roleSessionName, trustAnchorArn } = options;
   return JSON.stringify({ durationSeconds, profileArn, roleArn, roleSessionName, trustAnchorArn });
 }
-
-const rejection = (answer: HttpAnswer, { url }: CheckedSession, now: Date): ServiceError | undefined =>
-  answer.status >= 200 && answer.status < 300 ? undefined : refusal(answer, url.host, now);
 
 const TRANSIENT: ReadonlySet<string> = new Set([
   'ERR_SERVICE_FAILED',
@@ -155,31 +167,30 @@ const TRANSIENT: ReadonlySet<string> = new Set([
 const isTransient = (thrown: unknown): thrown is ServiceError =>
   thrown instanceof ServiceError && TRANSIENT.has(thrown.code);
 
-const isSignatureRefused = ({ message }: ServiceError): boolean => /Invalid signature/i.test(message);
-
 /** Milliseconds: 200, 400, 800, ... up to 5 s, of which a random half is waited at least. */
 const backOff = (attempt: number): number => Math.min(5000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2);
 
-const sleep = (milliseconds: number, signal: AbortSignal | undefined): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const abort = (): void => {
-      clearTimeout(timer);
-      reject(interrupted(signal as AbortSignal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', abort);
-      resolve();
-    }, milliseconds);
-    signal?.addEventListener('abort', abort, { once: true });
+const sleep = async (milliseconds: number, signal: AbortSignal | undefined): Promise<void> => {
+  await delay(milliseconds, undefined, { signal }).catch(() => {
+    throw interrupted(signal as AbortSignal);
   });
+};
 
-function readSession(answer: HttpAnswer, session: CheckedSession, { roleArn }: SessionOptions): Credentials {
-  const details = { status: answer.status, requestId: answer.headers['x-amzn-requestid'] };
-  const unusable = (what: string): never => {
-    throw new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${session.url.host} answered ${answer.status} ${what}`, {
-      ...details,
-      hint: 'check the endpoint and any proxy between: this is not how Roles Anywhere answers',
-    });
+/** A signer of the caller's knows nothing of the signal: stop waiting for it. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(interrupted(signal));
+    signal.addEventListener('abort', abort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+function readSession(answer: HttpAnswer, session: CheckedSession, roleArn: string, now: Date): Credentials {
+  const details = { status: answer.status, requestId: requestIdOf(answer) };
+  const unusable = (what: string, hint = NOT_THE_SERVICE): never => {
+    const message = `${session.url.host} answered ${answer.status} ${what}`;
+    throw new ServiceError('ERR_SERVICE_ANSWER_INVALID', message, { ...details, hint });
   };
   const [granted] = credentialSet(answer.body) ?? unusable(describe(answer));
   if (!granted?.credentials) return unusable('with an empty credential set');
@@ -194,9 +205,13 @@ function readSession(answer: HttpAnswer, session: CheckedSession, { roleArn }: S
     );
   }
   const { accessKeyId, secretAccessKey, sessionToken, expiration } = granted.credentials;
-  const expires = new Date(String(expiration));
+  const expires = new Date(isText(expiration) && RFC_3339.test(expiration) ? expiration : Number.NaN);
   if (!isText(accessKeyId) || !isText(secretAccessKey) || !isText(sessionToken) || Number.isNaN(expires.getTime())) {
     return unusable('with incomplete credentials');
+  }
+  // No SDK would take them: each of its calls would ask for new ones, and each time the key would sign.
+  if (expires <= now) {
+    return unusable(`with credentials that expired at ${expires.toISOString()}`, clockHint(answer, now));
   }
   const accountId = /^arn:[^:]*:sts::(\d{12}):/.exec(String(granted.assumedRoleUser?.arn))?.[1] ?? session.account;
   return { accessKeyId, secretAccessKey, sessionToken, expiration: expires, accountId };
@@ -208,7 +223,7 @@ interface Granted {
   readonly assumedRoleUser?: { readonly arn?: unknown };
 }
 
-/** The answer's credential set; undefined when the body is no JSON object, or its set is no array. */
+/** The answer's credential set; empty when it has none, undefined when the answer is no JSON. */
 function credentialSet(body: string): readonly (Granted | null)[] | undefined {
   try {
     const set: unknown = (JSON.parse(body) as { credentialSet?: unknown } | null)?.credentialSet;
@@ -217,5 +232,7 @@ function credentialSet(body: string): readonly (Granted | null)[] | undefined {
     return undefined;
   }
 }
+
+const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';

@@ -36,10 +36,14 @@ const ALGORITHMS: Readonly<Record<KeyType, string>> = {
   EC: 'AWS4-X509-ECDSA-SHA256', // SHA-256 whatever the curve
 };
 
+/** What a request that was signed before must lose before it is signed again; the other headers are replaced. */
+const FORMER_SIGNATURE: ReadonlySet<string> = new Set(['authorization', 'x-amz-x509-chain']);
+
 /**
  * Add `Host`, `X-Amz-*` and `Authorization`: the proof that the request comes from this identity. Signs once, and
  * verifies the signature against the certificate before it leaves.
  *
+ * @returns the request with header names in lower case
  * @throws {HoldfastError} `ERR_CERTIFICATE_MISMATCH`, `ERR_SIGNING_FAILED`, and whatever the signer throws
  */
 export async function signRequest(
@@ -49,8 +53,9 @@ export async function signRequest(
 ): Promise<HttpRequest> {
   const { certificate, chain, signer } = identity;
   const algorithm = ALGORITHMS[certificate.keyType];
+  const given = Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value] as const);
   const headers: Record<string, string> = {
-    ...request.headers,
+    ...Object.fromEntries(given.filter(([name]) => !FORMER_SIGNATURE.has(name))),
     host: request.url.host,
     'x-amz-date': amzDate(scope.date),
     'x-amz-x509': base64(certificate.der),
@@ -117,14 +122,14 @@ const signedHeaders = (headers: HttpRequest['headers']): string =>
     .map(([name]) => name)
     .join(';');
 
-/** Lower-case names in order; values trimmed, runs of white space folded to one space. */
+/** Lower-case names in order; values trimmed, runs of spaces and tabs folded to one space. Other white space is text. */
 const canonicalHeaders = (headers: HttpRequest['headers']): [string, string][] =>
   Object.entries(headers)
-    .map(([name, value]): [string, string] => [name.toLowerCase(), value.trim().replace(/\s+/g, ' ')])
+    .map(([name, value]): [string, string] => [name.toLowerCase(), value.replace(/[ \t]+/g, ' ').replace(/^ | $/g, '')])
     .sort(byCodeUnits);
 
-/** The path is encoded once more than it stands in the URL, as for every service but S3. */
-const canonicalPath = (url: URL): string => url.pathname.split('/').map(encode).join('/');
+/** Without empty segments, and encoded once more than it stands in the URL, as for every service but S3. */
+const canonicalPath = (url: URL): string => url.pathname.replace(/\/+/g, '/').split('/').map(encode).join('/');
 
 /** The pairs of the query, each decoded and encoded again by SigV4's rule, sorted by name and then value. */
 const canonicalQuery = (url: URL): string =>

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { HoldfastError } from './errors.ts';
 
 /**
@@ -18,8 +19,8 @@ export interface KeyUri {
   toJSON(): string;
 }
 
-/** Attributes whose value is a secret, wherever they stand. */
-const SECRET_ATTRIBUTES: ReadonlySet<string> = new Set(['pin-value', 'auth-value']);
+/** Attributes whose value is a secret, wherever they stand: `pin-value`, `auth-value`, and those names mistyped. */
+const isSecret = (name: string): boolean => /pin|pass|auth|secret/i.test(name) && !/-source$/i.test(name);
 
 /** Schemes whose part before the query is a path on this machine, not a list of attributes. */
 const LOCATION_SCHEMES: ReadonlySet<string> = new Set(['file']);
@@ -36,7 +37,7 @@ export function parseKeyUri(text: string): KeyUri {
   if (text.includes('\0')) throw invalid('the key URI contains a NUL character', 'write it as %00');
   // One letter before the colon is a Windows drive, not a scheme.
   const match = /^([a-z][a-z0-9+.-]+):(.*)$/is.exec(text);
-  if (!match) return keyUri({ scheme: 'file', location: text, path: new Map(), query: new Map() });
+  if (!match) return keyUri({ scheme: 'file', location: checkLocation(text), path: new Map(), query: new Map() });
 
   const scheme = (match[1] as string).toLowerCase();
   const rest = match[2] as string;
@@ -46,9 +47,21 @@ export function parseKeyUri(text: string): KeyUri {
   if (!LOCATION_SCHEMES.has(scheme)) {
     return keyUri({ scheme, location: '', path: attributes(left, ';', PATH_CHARACTERS), query });
   }
-  const location = percentDecode(left.replace(/^\/\/(localhost)?(?=\/)/, '')).toString('utf8');
-  if (location === '') throw invalid(`${scheme}: names no file`, `write ${scheme}:/path/to/key.pem`);
-  return keyUri({ scheme, location, path: new Map(), query });
+  // RFC 8089 §2, and its appendix E.2: in file:///C:/key.pem the path is C:/key.pem.
+  const location = percentDecode(left.replace(/^\/\/(localhost)?(?=\/)/, '').replace(/^\/(?=[a-z]:[\\/])/i, ''));
+  if (location.length === 0) throw invalid(`${scheme}: names no file`, `write ${scheme}:/path/to/key.pem`);
+  if (!isUtf8(location)) throw invalid('the path of the key file is not UTF-8', 'percent-encode its UTF-8 bytes');
+  return keyUri({ scheme, location: checkLocation(location.toString('utf8')), path: new Map(), query });
+}
+
+/** A path is printed as it is, so it must not be a misspelt key URI that holds a secret. */
+function checkLocation(location: string): string {
+  if (location.includes('\0')) throw invalid('the path of the key file contains a NUL character', 'correct the path');
+  if (!/(pin|auth)-value=/i.test(location)) return location;
+  throw invalid(
+    'the path of the key file holds a pin-value, so it is no path',
+    'begin a key URI with its store (pkcs11:...) and put the pin-value behind a "?"',
+  );
 }
 
 /** Write a key URI. Values of `id` become `%XX` throughout, as RFC 7512 §2.3 advises. Secrets are written out. */
@@ -94,10 +107,11 @@ export function checkAttributes(uri: KeyUri, known: { path: readonly string[]; q
 
 function keyUri(parts: Pick<KeyUri, 'scheme' | 'location' | 'path' | 'query'>): KeyUri {
   const redacted = (attributes: ReadonlyMap<string, Uint8Array>): [string, Uint8Array][] =>
-    [...attributes].map(([name, value]) => [name, SECRET_ATTRIBUTES.has(name) ? Buffer.from('***') : value]);
+    [...attributes].map(([name, value]) => [name, isSecret(name) ? Buffer.from('***') : value]);
+  const location = parts.location.replace(/[%?\p{Cc}\p{Cf}\u2028\u2029]/gu, encodeURIComponent);
   const print = (): string => {
     const text = formatKeyUri({ scheme: parts.scheme, path: redacted(parts.path), query: redacted(parts.query) });
-    return parts.location === '' ? text : text.replace(':', () => `:${parts.location}`);
+    return text.replace(':', () => `:${location}`);
   };
   return Object.freeze({ ...parts, toString: print, toJSON: print, [INSPECT]: print });
 }
