@@ -1,0 +1,97 @@
+// npm run bench:cold [-- --runs 31] [-- --nodes 20,22,24]
+// What one credential costs from a cold start, beside the least that can buy it (bare.mjs), on the same key, against the
+// same local service, interleaved. Then the same session step by step through the library (phases.mjs).
+import { execFile } from 'node:child_process';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { openKey, storeOf, parseKeyUri } from '../dist/index.js';
+import { startLocalRolesAnywhere } from '../dist/local/index.js';
+import { nodeBinary } from '../scripts/nodes.mjs';
+import { machine, median, table } from './stats.mjs';
+
+const { values } = parseArgs({
+  options: { runs: { type: 'string', default: '31' }, nodes: { type: 'string', default: '20,22,24' } },
+});
+const runs = Number(values.runs);
+const place = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
+const write = (name, text) => {
+  const path = join(place, name);
+  writeFileSync(path, text, { mode: 0o600 });
+  return path;
+};
+const execute = promisify(execFile);
+const MODULE = process.env.SOFTHSM2_MODULE ?? '/usr/lib/softhsm/libsofthsm2.so';
+
+const local = await startLocalRolesAnywhere({ tls: true });
+const env = { ...process.env, NODE_EXTRA_CA_CERTS: write('ca.pem', local.caBundle) };
+const arns = { trustAnchorArn: local.trustAnchorArn, profileArn: local.profileArn, roleArn: local.roleArn };
+
+/** One way to keep a key: the arguments of the CLI and the description that bare.mjs and phases.mjs read. */
+async function setUp(name, keyUri, publicKey, bare) {
+  const certificate = write(`${name}-cert.pem`, (await local.issue({ publicKey })).certificate);
+  const config = write(`${name}.json`, JSON.stringify({ endpoint: local.endpoint, certificate, keyUri, ...arns, ...bare }));
+  const flags = ['--endpoint', local.endpoint, '--certificate', certificate, '--private-key', keyUri];
+  const names = ['--trust-anchor-arn', local.trustAnchorArn, '--profile-arn', local.profileArn, '--role-arn', local.roleArn];
+  return { name, config, args: ['dist/cli/main.js', 'credential-process', ...flags, ...names] };
+}
+
+async function fileKey() {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const key = write('key.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  return setUp('file', key, publicKey.export({ type: 'spki', format: 'der' }), { key });
+}
+
+async function tokenKey() {
+  write('softhsm2.conf', `directories.tokendir = ${place}\nobjectstore.backend = file\nlog.level = ERROR\n`);
+  process.env.SOFTHSM2_CONF = env.SOFTHSM2_CONF = join(place, 'softhsm2.conf');
+  const pin = randomBytes(4).toString('hex');
+  await execute('softhsm2-util', ['--init-token', '--free', '--label', 'bench', '--so-pin', pin, '--pin', pin], { env });
+  const uri = `pkcs11:token=bench;object=key?module-path=${MODULE}&pin-source=file:${write('pin', pin)}`;
+  const store = await storeOf(parseKeyUri(uri));
+  await store.create(parseKeyUri(uri), { keyType: 'P-256' });
+  const key = await openKey(uri);
+  const { publicKey } = key;
+  await key.close();
+  return setUp('SoftHSM', uri, publicKey, { pkcs11: { module: MODULE, pin, label: 'bench', object: 'key' } });
+}
+
+async function timed(node, args) {
+  const started = process.hrtime.bigint();
+  const { stdout } = await execute(node, args, { env });
+  return { milliseconds: Number(process.hrtime.bigint() - started) / 1e6, stdout };
+}
+
+const stores = [await fileKey(), await tokenKey()];
+const whole = [];
+const steps = [];
+for (const major of values.nodes.split(',')) {
+  const node = nodeBinary(major);
+  for (const store of stores) {
+    const kinds = { empty: ['-e', '0'], bare: ['bench/bare.mjs', store.config], holdfast: store.args };
+    const times = { empty: [], bare: [], holdfast: [] };
+    const phases = [];
+    for (let run = -1; run < runs; run += 1) {
+      for (const [kind, args] of Object.entries(kinds)) {
+        const { milliseconds } = await timed(node, args);
+        if (run >= 0) times[kind].push(milliseconds);
+      }
+      const { stdout } = await timed(node, ['bench/phases.mjs', store.config]);
+      if (run >= 0) phases.push(JSON.parse(stdout));
+    }
+    const of = (kind) => median(times[kind]).toFixed(0);
+    const ratios = times.holdfast.map((time, run) => time / times.bare[run]);
+    whole.push([major, store.name, of('empty'), of('bare'), of('holdfast'), median(ratios).toFixed(2)]);
+    const step = (name) => median(phases.map((phase) => phase[name])).toFixed(1);
+    steps.push([major, store.name, ...['start', 'load', 'open', 'sign', 'request'].map(step)]);
+  }
+}
+
+console.log(`${machine()}; medians of ${runs} interleaved runs, milliseconds; the ratio is the median of the pairs\n`);
+console.log(table(['Node', 'key', 'node -e 0', 'bare script', 'credential-process', 'ratio'], whole));
+console.log('\nThe same session through the library, by step:\n');
+console.log(table(['Node', 'key', 'start', 'load', 'open', 'sign', 'request'], steps));
+await local.close();
+rmSync(place, { recursive: true, force: true });

@@ -1,0 +1,41 @@
+// What cannot be exercised everywhere: the list, and the conditions that it names. Read by the tests, which skip by it,
+// and by scripts/test.mjs, which under CI=true accepts no other skip.
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findEngine } from './containers/engine.mjs';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+
+/** Recorded requests that are not part of this repository. */
+export const CAPTURES = join(here, '../../shared/vectors/captures.json');
+
+const onPath = (program) =>
+  (process.env.PATH ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+
+const CONDITIONS = {
+  'no-docker-engine': async () => (await findEngine()) === undefined,
+  'no-captures': () => !existsSync(CAPTURES),
+  'is-root': () => process.getuid?.() === 0,
+  'not-root': () => process.getuid?.() !== 0,
+  'program-missing': (program) => !onPath(program),
+};
+
+/** Does a condition, such as `not-root` or `program-missing:aws`, hold here and now? Throws when nobody knows it. */
+export async function holds(condition) {
+  const [name, ...rest] = condition.split(':');
+  if (!Object.hasOwn(CONDITIONS, name)) throw new Error(`test/not-exercised.json: no condition "${name}"`);
+  return CONDITIONS[name](rest.join(':'));
+}
+
+export const readEntries = () => JSON.parse(readFileSync(join(here, 'not-exercised.json'), 'utf8'));
+
+/** The tag in the title of a test that is skipped by an entry. */
+export const tagOf = (id) => `[not-exercised: ${id}]`;

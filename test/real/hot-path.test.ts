@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { describeSoftHsm, makeToken } from '../helpers/softhsm.ts';
+
+const run = promisify(execFile);
+const pathOf = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+const dist = pathToFileURL(pathOf('../../dist/')).href;
+const program = pathOf('../helpers/one-session.mjs');
+const tracer = pathOf('../helpers/trace-loads.mjs');
+
+let dir: string;
+let service: LocalRolesAnywhere;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'holdfast-hot-path-'));
+  service = await startLocalRolesAnywhere();
+});
+
+afterAll(async () => {
+  await service.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+interface Loads {
+  /** Files of the package, from dist/. */
+  readonly own: readonly string[];
+  /** Everything else that is neither the package nor `node:`. */
+  readonly foreign: readonly string[];
+  /** Shared libraries of the process. */
+  readonly libraries: readonly string[];
+}
+
+/** What one CreateSession loads, in a process of its own. */
+async function loadsOf(key: string, publicKey: KeyObject, env: Readonly<Record<string, string>> = {}): Promise<Loads> {
+  const { certificate } = await service.issue({ publicKey: publicKey.export({ type: 'spki', format: 'der' }) });
+  const { endpoint, trustAnchorArn, profileArn, roleArn } = service;
+  const init = { key, certificate, endpoint, trustAnchorArn, profileArn, roleArn };
+  const trace = join(dir, 'trace');
+  writeFileSync(trace, '');
+  const args = ['--no-warnings', '--import', pathToFileURL(tracer).href, program, JSON.stringify(init)];
+  const { stdout } = await run(process.execPath, args, { env: { ...process.env, ...env, HOLDFAST_TRACE: trace } });
+  const printed = JSON.parse(stdout) as { accountId: string; commonJs: string[]; libraries: string[] };
+  expect(printed.accountId).toBe(service.accountId);
+  const urls = readFileSync(trace, 'utf8').trimEnd().split('\n');
+  const files = new Set([...urls, ...printed.commonJs.map((path) => pathToFileURL(path).href)]);
+  for (const known of [program, tracer]) files.delete(pathToFileURL(known).href);
+  return {
+    own: [...files].filter((url) => url.startsWith(dist)).map((url) => url.slice(dist.length)),
+    foreign: [...files].filter((url) => !url.startsWith(dist) && !url.startsWith('node:')),
+    libraries: printed.libraries,
+  };
+}
+
+const LATE = /^(pki|webcrypto|proxy)\.js$|^(local|cli|serve|enroll|trust)\/|administer/;
+
+describe('a key file', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  let key: string;
+
+  beforeAll(() => {
+    key = join(dir, 'key.pem');
+    writeFileSync(key, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  });
+
+  test('one CreateSession loads the package, node: and nothing else', async () => {
+    const { own, foreign, libraries } = await loadsOf(key, publicKey);
+    expect(foreign).toEqual([]);
+    expect(libraries.filter((path) => path.endsWith('.node'))).toEqual([]);
+    expect(own).toEqual(expect.arrayContaining(['index.js', 'sigv4.js', 'stores/file/index.js']));
+    expect(own.filter((path) => LATE.test(path) || path.startsWith('stores/pkcs11/'))).toEqual([]);
+  });
+
+  test('a package would be seen', async () => {
+    const { own, foreign } = await loadsOf(key, publicKey, { HOLDFAST_TEST_ALSO: `${dist}pki.js` });
+    expect(own.filter((path) => LATE.test(path))).toEqual(['pki.js']);
+    expect(foreign).toContainEqual(expect.stringContaining('/node_modules/@peculiar/x509/'));
+    expect(foreign).toContainEqual(expect.stringContaining('/node_modules/asn1js/'));
+  });
+});
+
+describeSoftHsm('a key in a token', () => {
+  test('one CreateSession loads the native binding besides', async () => {
+    const token = await makeToken();
+    try {
+      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const file = join(token.dir, 'key.pem');
+      writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+      const place = ['--module', token.modulePath, '--token', token.tokenLabel, '--pin', token.pin];
+      await run('softhsm2-util', [...place, '--import', file, '--label', 'web', '--id', '01'], {
+        env: { ...process.env, ...token.env },
+      });
+      const env = { ...token.env, HOLDFAST_TEST_PIN: token.pin };
+      const { own, foreign, libraries } = await loadsOf(token.uri({ object: 'web' }), publicKey, env);
+      expect(foreign.filter((url) => !url.includes('/node_modules/pkcs11js/'))).toEqual([]);
+      expect(libraries.filter((path) => path.endsWith('.node'))).toEqual([expect.stringMatching(/pkcs11\.node$/)]);
+      expect(libraries).toContainEqual(expect.stringContaining('softhsm'));
+      expect(own).toContain('stores/pkcs11/index.js');
+      expect(own.filter((path) => LATE.test(path) || path.startsWith('stores/file/'))).toEqual([]);
+    } finally {
+      await token.remove();
+    }
+  });
+});
