@@ -1,6 +1,7 @@
 // The least that can buy a session: sign with the key, post with node:https, print. What holdfast is compared with.
 // Certificate, ARNs and the canonical request are the same; nothing is checked, nothing is verified.
 import { createHash, createPrivateKey, sign, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
 
@@ -11,9 +12,22 @@ const url = new URL('/sessions', endpoint);
 const body = JSON.stringify({ durationSeconds: 3600, ...arns });
 const date = new Date().toISOString().replace(/[:-]|\.\d{3}/g, '');
 const region = arns.trustAnchorArn.split(':')[3];
-const headers = { 'content-type': 'application/json', host: url.host, 'x-amz-date': date, 'x-amz-x509': leaf.raw.toString('base64') };
+const headers = {
+  'content-type': 'application/json',
+  host: url.host,
+  'x-amz-date': date,
+  'x-amz-x509': leaf.raw.toString('base64'),
+};
 const names = Object.keys(headers);
-const canonical = ['POST', '/sessions', '', ...names.map((name) => `${name}:${headers[name]}`), '', names.join(';'), sha256(body).toString('hex')];
+const canonical = [
+  'POST',
+  '/sessions',
+  '',
+  ...names.map((name) => `${name}:${headers[name]}`),
+  '',
+  names.join(';'),
+  sha256(body).toString('hex'),
+];
 const scope = `${date.slice(0, 8)}/${region}/rolesanywhere/aws4_request`;
 const message = ['AWS4-X509-ECDSA-SHA256', date, scope, sha256(canonical.join('\n')).toString('hex')].join('\n');
 
@@ -43,15 +57,24 @@ async function signOnToken({ module, pin, label, object }) {
   return Buffer.concat([Buffer.of(0x30, pair.length), pair]);
 }
 
-const signature = pkcs11 ? await signOnToken(pkcs11) : sign('sha256', Buffer.from(message), createPrivateKey(readFileSync(key)));
+const signature = pkcs11
+  ? await signOnToken(pkcs11)
+  : sign('sha256', Buffer.from(message), createPrivateKey(readFileSync(key)));
 const serial = BigInt(`0x${leaf.serialNumber}`);
 headers.authorization = `AWS4-X509-ECDSA-SHA256 Credential=${serial}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature.toString('hex')}`;
-const call = request(url, { method: 'POST', headers, agent: false }, async (response) => {
-  let text = '';
-  for await (const chunk of response) text += chunk;
-  if (response.statusCode !== 201) throw new Error(text);
-  const { accessKeyId, secretAccessKey, sessionToken, expiration } = JSON.parse(text).credentialSet[0].credentials;
-  const result = { Version: 1, AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, SessionToken: sessionToken, Expiration: expiration };
-  process.stdout.write(JSON.stringify(result));
-});
+const call = request(url, { method: 'POST', headers, agent: false });
 call.end(body);
+const [response] = await once(call, 'response');
+let text = '';
+for await (const chunk of response) text += chunk;
+if (response.statusCode !== 201) throw new Error(text);
+const { accessKeyId, secretAccessKey, sessionToken, expiration } = JSON.parse(text).credentialSet[0].credentials;
+process.stdout.write(
+  JSON.stringify({
+    Version: 1,
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    SessionToken: sessionToken,
+    Expiration: expiration,
+  }),
+);

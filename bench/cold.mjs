@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { openKey, storeOf, parseKeyUri } from '../dist/index.js';
+import { openKey, parseKeyUri, storeOf } from '../dist/index.js';
 import { startLocalRolesAnywhere } from '../dist/local/index.js';
 import { nodeBinary } from '../scripts/nodes.mjs';
 import { machine, median, table } from './stats.mjs';
@@ -32,9 +32,19 @@ const arns = { trustAnchorArn: local.trustAnchorArn, profileArn: local.profileAr
 /** One way to keep a key: the arguments of the CLI and the description that bare.mjs and phases.mjs read. */
 async function setUp(name, keyUri, publicKey, bare) {
   const certificate = write(`${name}-cert.pem`, (await local.issue({ publicKey })).certificate);
-  const config = write(`${name}.json`, JSON.stringify({ endpoint: local.endpoint, certificate, keyUri, ...arns, ...bare }));
+  const config = write(
+    `${name}.json`,
+    JSON.stringify({ endpoint: local.endpoint, certificate, keyUri, ...arns, ...bare }),
+  );
   const flags = ['--endpoint', local.endpoint, '--certificate', certificate, '--private-key', keyUri];
-  const names = ['--trust-anchor-arn', local.trustAnchorArn, '--profile-arn', local.profileArn, '--role-arn', local.roleArn];
+  const names = [
+    '--trust-anchor-arn',
+    local.trustAnchorArn,
+    '--profile-arn',
+    local.profileArn,
+    '--role-arn',
+    local.roleArn,
+  ];
   return { name, config, args: ['dist/cli/main.js', 'credential-process', ...flags, ...names] };
 }
 
@@ -48,7 +58,9 @@ async function tokenKey() {
   write('softhsm2.conf', `directories.tokendir = ${place}\nobjectstore.backend = file\nlog.level = ERROR\n`);
   process.env.SOFTHSM2_CONF = env.SOFTHSM2_CONF = join(place, 'softhsm2.conf');
   const pin = randomBytes(4).toString('hex');
-  await execute('softhsm2-util', ['--init-token', '--free', '--label', 'bench', '--so-pin', pin, '--pin', pin], { env });
+  await execute('softhsm2-util', ['--init-token', '--free', '--label', 'bench', '--so-pin', pin, '--pin', pin], {
+    env,
+  });
   const uri = `pkcs11:token=bench;object=key?module-path=${MODULE}&pin-source=file:${write('pin', pin)}`;
   const store = await storeOf(parseKeyUri(uri));
   await store.create(parseKeyUri(uri), { keyType: 'P-256' });

@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 
 const marks = [['start', performance.now()]];
 const mark = (name) => marks.push([name, performance.now()]);
-const { endpoint, certificate, keyUri, trustAnchorArn, profileArn, roleArn } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const { endpoint, certificate, keyUri, trustAnchorArn, profileArn, roleArn } = JSON.parse(
+  readFileSync(process.argv[2], 'utf8'),
+);
 
 const { createSession, openKey, withIdentity } = await import('../dist/index.js');
 mark('load');

@@ -1,5 +1,5 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, verify } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';
@@ -8,7 +8,7 @@ import type { OpenKey } from '../../src/stores/store.ts';
 /** A directory of the test file's own. */
 export interface Place {
   path(name: string): string;
-  /** Write a file, mode 0600 unless another is asked, and return its path. */
+  /** Write a file anew, mode 0600 unless another is asked whatever the umask, and return its path. */
   write(name: string, content: string | Uint8Array, mode?: number): Promise<string>;
 }
 
@@ -24,7 +24,9 @@ export function place(): Place {
   return {
     path,
     write: async (name, content, mode = 0o600) => {
-      await writeFile(path(name), content, { mode });
+      await rm(path(name), { force: true });
+      await writeFile(path(name), content);
+      await chmod(path(name), mode);
       return path(name);
     },
   };

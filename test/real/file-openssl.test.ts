@@ -72,19 +72,21 @@ describeOpenssl(`key files that OpenSSL makes${hasOpenssl ? '' : ' (skipped: ope
     (hash) => `hmacWith${hash}`,
   );
 
-  test.each([
+  const VARIANTS = [
     ...CIPHERS.map((cipher) => ['-v2', cipher]),
     ...PRFS.map((prf) => ['-v2', 'aes256', '-v2prf', prf]),
     ['-v2', 'aes-128-cfb'],
     ['-v2', 'aes-256-ofb'],
     ['-v2', 'aes256', '-iter', '1'],
-    ['-v2', 'aes256', '-iter', '300000'],
+    ['-v2', 'aes256', '-iter', '100000'],
     ['-scrypt'],
     ['-scrypt', '-scrypt_N', '2048', '-scrypt_r', '16', '-scrypt_p', '2'],
     ['-scrypt', '-v2', 'des3'],
     ['-v1', 'PBE-SHA1-3DES'],
-  ])('encrypted PKCS#8: %s %s %s %s', async (...options) => {
-    const command = ['pkcs8', '-topk8', ...options.filter(Boolean), '-passout', `pass:${PASSPHRASE}`];
+  ];
+
+  test.each(VARIANTS.map((options) => [options.join(' '), options] as const))('PKCS#8 with %s', async (_, options) => {
+    const command = ['pkcs8', '-topk8', ...options, '-passout', `pass:${PASSPHRASE}`];
     for (const format of ['PEM', 'DER']) {
       for (const [path, key] of converted('encrypted', ...command, '-outform', format)) {
         await expectSigns(openAt(path, PASSPHRASE), key);
@@ -107,24 +109,6 @@ describeOpenssl(`key files that OpenSSL makes${hasOpenssl ? '' : ' (skipped: ope
       await expectSigns(openAt(path, PASSPHRASE), key);
       expect((await failure(openAt(path, 'wrong'))).code).toBe('ERR_SECRET_WRONG');
     }
-  });
-
-  test('scrypt with more memory than OpenSSL itself allows', async () => {
-    // 64 MiB; createPrivateKey stops at 32 MiB, so that such files seem damaged to whoever leaves it to OpenSSL.
-    const made = spawnSync('openssl', [
-      'pkcs8',
-      '-topk8',
-      '-scrypt',
-      '-scrypt_N',
-      '65536',
-      '-passout',
-      'pass:x',
-      '-in',
-      ec,
-    ]);
-    if (made.status !== 0) return;
-    const path = await files.write('scrypt.pem', made.stdout);
-    await expectSigns(openAt(path, 'x'), keyAt(ec));
   });
 
   describe('certificates', () => {

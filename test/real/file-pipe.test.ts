@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync } from 'node:fs';
+import { chmodSync, constants } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { expect, test } from '@jest/globals';
 import { readBounded } from '../../src/read-file.ts';
@@ -58,5 +58,7 @@ test('the wait for a writer ends with the signal, and with the deadline', async 
   const direct = readBounded(path, { limit: 10, what: 'test file', signal: AbortSignal.timeout(50) });
   expect((await failure(direct)).code).toBe('ERR_INTERRUPTED');
   // Nobody reads it any more: a writer without patience is told so.
-  await expect(openFile(path, 'w').then((handle) => handle.close())).rejects.toMatchObject({ code: 'ENXIO' });
+  await expect(
+    openFile(path, constants.O_WRONLY | constants.O_NONBLOCK).then((handle) => handle.close()),
+  ).rejects.toMatchObject({ code: 'ENXIO' });
 });

@@ -1,5 +1,3 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js, { type Attribute } from 'pkcs11js';
 import type { HoldfastError } from '../../src/errors.ts';
@@ -231,68 +229,6 @@ describeSoftHsm('finding a key on a token', () => {
       expect((await refuses(at([model, manufacturer]))).code).toBe('ERR_TOKEN_AMBIGUOUS');
       expect((await refuses(at([model, ['manufacturer', 'nobody']]))).code).toBe('ERR_TOKEN_NOT_FOUND');
       expect((await refuses(at([['slot-id', 'first']]))).code).toBe('ERR_URI_INVALID');
-    });
-  });
-
-  describe('the PIN', () => {
-    test('from pin-value, from a pin-source file, with or without file:', async () => {
-      const file = join(twin.dir, 'pin');
-      await writeFile(file, `${token.pin}\n`, { mode: 0o600 });
-      const { path } = parseKeyUri(urisIn(await refuses(token.uri({ object: 'web' })))[0] as string);
-      const serials = urisIn(await refuses(token.uri({ object: 'web' }))).map(
-        (uri) => parseKeyUri(uri).path.get('serial')?.toString() ?? '',
-      );
-      expect(path.has('serial')).toBe(true);
-      const outcomes = [];
-      for (const serial of serials) {
-        for (const query of [{ 'pin-value': token.pin }, { 'pin-source': file }, { 'pin-source': `file:${file}` }]) {
-          outcomes.push(
-            await open(token.uri({ serial, object: 'web' }, query), {}).then(
-              (key) => key.close(),
-              ({ code }) => code,
-            ),
-          );
-        }
-      }
-      expect(outcomes.filter((code) => code === undefined)).toHaveLength(3);
-      expect(outcomes.filter((code) => code === 'ERR_KEY_NOT_FOUND')).toHaveLength(3);
-    });
-
-    test('from nowhere, from two places, from a file that is not there, from a relative path', async () => {
-      const [uri = ''] = urisIn(await refuses(token.uri({ object: 'web' })));
-      const required = await refuses(uri, {});
-      expect(required.code).toBe('ERR_SECRET_REQUIRED');
-      expect(required.message).toContain('token "prod"');
-      const code = async (query: string): Promise<string> => (await refuses(`${uri}&${query}`, {})).code;
-      expect(await code('pin-value=a&pin-source=/b')).toBe('ERR_URI_INVALID');
-      expect(await code('pin-source=/nowhere/pin')).toBe('ERR_SECRET_UNREADABLE');
-      expect(await code('pin-source=pin')).toBe('ERR_URI_INVALID');
-    });
-  });
-
-  describe('the module', () => {
-    const through = (path: string): string =>
-      formatKeyUri({ scheme: 'pkcs11', path: [['token', 'prod']], query: path === '' ? [] : [['module-path', path]] });
-
-    test('not named, or not there: ERR_MODULE_NOT_FOUND', async () => {
-      expect((await refuses(through(''))).code).toBe('ERR_MODULE_NOT_FOUND');
-      const error = await refuses(through('/nowhere/libx.so'));
-      expect(error).toMatchObject({
-        code: 'ERR_MODULE_NOT_FOUND',
-        message: expect.stringContaining('/nowhere/libx.so'),
-      });
-    });
-
-    test('that is none: ERR_MODULE_FAILED, with the words of the linker', async () => {
-      const file = join(token.dir, 'not-a-module.so');
-      await writeFile(file, 'not a module');
-      for (const path of [file, token.dir]) {
-        const error = await refuses(through(path));
-        expect(error.code).toBe('ERR_MODULE_FAILED');
-        expect(String((error.cause as Error).message)).not.toBe('');
-      }
-      // It failed for good reasons, and once more for the same ones.
-      expect((await refuses(through(file))).code).toBe('ERR_MODULE_FAILED');
     });
   });
 });

@@ -143,6 +143,7 @@ describe('readCertificates', () => {
     ['headers (RFC 1421)', pem.replace('-----\n', '-----\nProc-Type: 4\nX-Note: a-b\n\n'), ['1']],
     ['headers, CRLF', pem.replace('-----\n', '-----\nX-Note: a\n\n').replaceAll('\n', '\r\n'), ['1']],
     ['an empty line instead of headers', pem.replace('-----\n', '-----\n\n'), ['1']],
+    ['an empty line in between', pem.replace(/\n.{64}\n/, (line) => `${line}\n`), ['1']],
     ['one long line', `-----BEGIN CERTIFICATE-----\n${one.toString('base64')}\n-----END CERTIFICATE-----`, ['1']],
     ['indented', pem.replaceAll('\n', '\n\t '), ['1']],
     ['the old label', pem.replaceAll('CERTIFICATE', 'X509 CERTIFICATE'), ['1']],

@@ -149,6 +149,12 @@ describe('of a certificate', () => {
     expect(hasCaFlag(certificate(recipe))).toBe(flag);
   });
 
+  test('CA flag: false, written out', () => {
+    const der = certificate({ ca: true });
+    der.set([0x00], der.indexOf(hex('30030101ff')) + 4);
+    expect(hasCaFlag(der)).toBe(false);
+  });
+
   test.each(['', '30', '3000', '30023000', 'ffff'])('what is no certificate has neither: "%s"', (data) => {
     expect([keyUsageOf(hex(data)), hasCaFlag(hex(data))]).toEqual([undefined, false]);
   });

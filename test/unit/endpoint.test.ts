@@ -61,6 +61,7 @@ describe('another endpoint', () => {
     ['ftp://127.0.0.1', 'no URL that begins with https://'],
     ['unix:/run/x.sock', 'no URL that begins with https://'],
     ['https://me@gateway.example', 'user name or password'],
+    ['https://:me@gateway.example', 'user name or password'],
     ['https://gateway.example?x=1', 'query or a fragment'],
     ['https://gateway.example#x', 'query or a fragment'],
     ['http://gateway.example', 'http://gateway.example is not https'],

@@ -1,4 +1,3 @@
-import { chmod } from 'node:fs/promises';
 import { describe, expect, test } from '@jest/globals';
 import { checkExposure } from '../../src/stores/file/exposure.ts';
 import { open } from '../../src/stores/file/index.ts';
@@ -11,8 +10,7 @@ const files = place();
 const pem = ecKey().export({ type: 'pkcs8', format: 'pem' });
 
 async function openWith(mode: number, options: OpenOptions = {}): Promise<Notice[]> {
-  const path = await files.write('key.pem', pem);
-  await chmod(path, mode);
+  const path = await files.write('key.pem', pem, mode);
   const notices: Notice[] = [];
   await (await open(parseKeyUri(path), { notify: (notice) => notices.push(notice), ...options })).close();
   return notices;
@@ -46,8 +44,7 @@ describe('the bits of a key file', () => {
   });
 
   test('what the file is comes before who can write it', async () => {
-    const path = await files.write('none.pem', 'no key');
-    await chmod(path, 0o666);
+    const path = await files.write('none.pem', 'no key', 0o666);
     expect((await failure(open(parseKeyUri(path), {}))).code).toBe('ERR_KEY_INVALID');
   });
 });

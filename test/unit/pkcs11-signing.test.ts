@@ -96,6 +96,16 @@ describe('PKCS#11 sessions', () => {
   });
 });
 
+test('a search that fails without a number of its own is understood', async () => {
+  const fake = fakeToken();
+  fake.onCall = (call) => {
+    // C_FindObjects alone is not wrapped by the driver.
+    if (call === 'C_FindObjects') throw new Error('CKR_DEVICE_REMOVED:50\n    at PKCS11.C_FindObjects');
+  };
+  const error = await failure(openFake(fake));
+  expect(error).toMatchObject({ code: 'ERR_TOKEN_FAILED', message: expect.stringMatching(/\(CKR_DEVICE_REMOVED\)$/) });
+});
+
 describe('what the token is given', () => {
   const key = { type: 'EC', orderSize: 32 } as PrivateKey;
 

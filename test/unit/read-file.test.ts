@@ -1,4 +1,4 @@
-import { chmod, mkdir, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { printable, readBounded } from '../../src/read-file.ts';
@@ -81,8 +81,7 @@ describe('readBounded', () => {
   });
 
   test('no permission: ERR_FILE_UNREADABLE with the cure', async () => {
-    const path = await files.write('locked', 'hello');
-    await chmod(path, 0);
+    const path = await files.write('locked', 'hello', 0);
     const error = await unprivileged(() => failure(read(path)));
     expect(error.code).toBe('ERR_FILE_UNREADABLE');
     expect(error.message).toBe(`the test file ${path} cannot be read (EACCES)`);

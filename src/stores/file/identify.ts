@@ -188,7 +188,7 @@ const MAGIC: readonly (readonly [RegExp, Finding])[] = [
     /^53514c69746520666f726d61742033/,
     { what: 'a database (SQLite; NSS keeps keys so)', hint: 'export the key from it first' },
   ],
-  [/^.{16}4b425866|^(99|95|c6|c5)0[0-4]/, PGP],
+  [/^.{16}4b425866|^(9[4-9]|c[56])0[0-7]/, PGP],
   [
     /^308/,
     { what: 'damaged or cut off: its DER does not end where it says', hint: 'copy the file again, in binary mode' },
