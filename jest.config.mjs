@@ -11,6 +11,8 @@ const common = {
 };
 
 export default {
+  // jest leaves one core free by default, which on two cores is half of the machine.
+  maxWorkers: '100%',
   projects: [
     { ...common, displayName: 'unit', testMatch: ['<rootDir>/test/unit/**/*.test.ts'] },
     { ...common, displayName: 'real', testMatch: ['<rootDir>/test/real/**/*.test.ts'] },

@@ -58,8 +58,7 @@ const closeFd = promisify(close);
 async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: string): Promise<Buffer> {
   try {
     if (stat.isDirectory()) throw new HoldfastError('ERR_FILE_UNREADABLE', `the ${name} is a directory`, NAME_THE_FILE);
-    if (stat.size > limit) throw tooLarge(name, limit);
-    // The size is not trusted: it is 0 under /proc, and the file may grow. Zeroed pages cost nothing until touched.
+    // The size is not asked: it is 0 under /proc, and the file may grow. Zeroed pages cost nothing until touched.
     const buffer = Buffer.alloc(limit + 1);
     let length = 0;
     while (length <= limit) {

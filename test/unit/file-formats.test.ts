@@ -6,6 +6,7 @@ import {
   getCurves,
   type KeyObject,
 } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { open, openKeyBytes, openKeyObject, readCertificates } from '../../src/stores/file/index.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
@@ -210,6 +211,9 @@ describe('an open key', () => {
   });
 
   test('a deadline beyond what a timer can hold is no deadline', async () => {
-    await expectSigns(openKeyBytes(pem(ec), { deadline: 2 ** 40 }), ec);
+    const encrypted = ec.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-128-cbc', passphrase: 'x' });
+    // Long enough for a timer of 1 ms, which an overflow would make of it.
+    const secret = async (): Promise<string> => setTimeout(20, 'x');
+    await expectSigns(openKeyBytes(encrypted, { secret, deadline: 2 ** 40 }), ec);
   });
 });

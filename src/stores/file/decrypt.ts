@@ -71,6 +71,9 @@ function derivationOf(derivation: Tlv | undefined, name: string): Derive {
   return (passphrase, length) => deriveWithPbkdf2(passphrase, salt, rounds, length, hash);
 }
 
+/** As a Buffer, without another copy of a secret. */
+export const viewOf = ({ buffer, byteOffset, length }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, length);
+
 /** PKCS#12's scheme with 3DES still works in OpenSSL 3, which knows how to derive its key; the rest is retired. */
 function decryptOldPkcs8(der: Uint8Array, oid: string, rounds: Tlv | undefined, name: string): Decrypt {
   const scheme = OLD_SCHEMES.get(oid);
@@ -78,13 +81,8 @@ function decryptOldPkcs8(der: Uint8Array, oid: string, rounds: Tlv | undefined, 
   if (integer(rounds, name) > MAX_ROUNDS) throw unsupported(name, `more than ${MAX_ROUNDS} rounds`);
   return async (passphrase) => {
     try {
-      const key = createPrivateKey({
-        key: Buffer.from(der),
-        format: 'der',
-        type: 'pkcs8',
-        passphrase: Buffer.from(passphrase),
-      });
-      return key.export({ format: 'der', type: 'pkcs8' });
+      const input = { key: viewOf(der), passphrase: viewOf(passphrase) };
+      return createPrivateKey({ ...input, format: 'der', type: 'pkcs8' }).export({ format: 'der', type: 'pkcs8' });
     } catch (cause) {
       throw wrong(name, cause);
     }

@@ -52,7 +52,7 @@ export async function readCertificates(uri: KeyUri, options: OpenOptions): Promi
 
 export interface KeyBytesOptions extends OpenOptions {
   /** What to call the key in errors and prompts, without an article. Default: `key data`. */
-  name?: string;
+  name?: string | undefined;
 }
 
 /**
@@ -75,9 +75,9 @@ export async function openKeyBytes(data: string | Uint8Array, options: KeyBytesO
 
 export interface KeyObjectOptions extends Pick<OpenOptions, 'signal' | 'deadline'> {
   /** DER certificates that go with the key. Default: none. */
-  certificates?: readonly Uint8Array[];
+  certificates?: readonly Uint8Array[] | undefined;
   /** What to call the key, without an article. Default: `key object`. */
-  name?: string;
+  name?: string | undefined;
 }
 
 /**

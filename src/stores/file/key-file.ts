@@ -2,7 +2,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
-import { type Decrypt, decryptPkcs8, decryptTraditional } from './decrypt.ts';
+import { type Decrypt, decryptPkcs8, decryptTraditional, viewOf } from './decrypt.ts';
 import { checkPkcs8Algorithm, isKeyLabel, keyFormOf, notAtAll, notByLabel, notInDer, notInPem } from './identify.ts';
 import { damagedPem, decodePem, type PemBlock, readPem } from './pem.ts';
 
@@ -25,7 +25,7 @@ export interface FoundKey {
 export function findKey(content: Uint8Array, name: string): FoundKey {
   // Windows' Notepad begins UTF-8 with a byte order mark.
   const data = content[0] === 0xef && content[1] === 0xbb && content[2] === 0xbf ? content.subarray(3) : content;
-  const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString('latin1');
+  const text = viewOf(data).toString('latin1');
   if (text.trim() === '') {
     const hint = 'check that whatever writes it has finished';
     throw new HoldfastError('ERR_KEY_INVALID', `the ${name} is empty`, { hint });
@@ -95,7 +95,7 @@ function parseKey(der: Uint8Array, name: string): KeyObject {
   if (form === undefined || form === 'encrypted') throw notInDer(der, name);
   if (form === 'pkcs8') checkPkcs8Algorithm(der, name);
   try {
-    return createPrivateKey({ key: Buffer.from(der), format: 'der', type: form });
+    return createPrivateKey({ key: viewOf(der), format: 'der', type: form });
   } catch (cause) {
     throw new HoldfastError('ERR_KEY_INVALID', `the private key in the ${name} is damaged`, {
       hint: 'copy the file again, or check it with: openssl pkey -noout -check -in FILE',
