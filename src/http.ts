@@ -96,7 +96,6 @@ async function readAnswer(response: IncomingMessage, url: URL): Promise<HttpAnsw
   for await (const chunk of response as AsyncIterable<Buffer>) {
     length += chunk.length;
     if (length > ANSWER_LIMIT) {
-      response.destroy();
       throw new ServiceError(
         'ERR_SERVICE_ANSWER_INVALID',
         `${url.host} answered with more than ${ANSWER_LIMIT} bytes`,

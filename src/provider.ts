@@ -1,4 +1,4 @@
-import { HoldfastError, systemCodeOf } from './errors.ts';
+import { HoldfastError } from './errors.ts';
 import { interrupted } from './http.ts';
 import { type IdentityOptions, withIdentity } from './identity.ts';
 import { type Credentials, checkSession, createSession, type SessionOptions } from './session.ts';
@@ -85,8 +85,7 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
   const noteFailure = (thrown: unknown): never => {
     const pause = Math.min(RETRY.last, RETRY.first * 2 ** failures) * (0.75 + Math.random() / 4);
     failures += 1;
-    // A refused secret costs a try each time: it is not sent again before somebody needs it.
-    retryAt = systemCodeOf(thrown) === 'ERR_SECRET_WRONG' ? Number.POSITIVE_INFINITY : now() + pause;
+    retryAt = now() + pause;
     throw thrown;
   };
 

@@ -33,6 +33,10 @@ export interface SessionOptions extends ArnOptions {
   region?: string | undefined;
   /** Base URL: https, or http to this machine. Default: the service's endpoint for partition and region. */
   endpoint?: string | undefined;
+  /** Ask the FIPS 140 endpoint; not every region has one, and not with `endpoint`. Default: false. */
+  useFipsEndpoint?: boolean | undefined;
+  /** Ask the endpoint that has IPv6 addresses too; not with `endpoint`. Default: false. */
+  useDualstackEndpoint?: boolean | undefined;
   /** Path of PEM certificates that are trusted besides the system's. Default: none. */
   caBundle?: string | undefined;
   /** Requests sent at most while the service is down or throttles. Default: 3. */
@@ -88,7 +92,7 @@ export function checkSession(options: SessionOptions): CheckedSession {
   }
   if (attempts !== undefined && !isInteger(attempts, 1, 20)) refuse(`attempts is ${attempts}`, 'give 1 to 20');
   return {
-    url: endpointUrl({ ...anchor, endpoint: options.endpoint }),
+    url: endpointUrl({ ...options, partition: anchor.partition, region: anchor.region }),
     region: anchor.region,
     account: anchor.account,
   };
@@ -170,10 +174,9 @@ const isTransient = (thrown: unknown): thrown is ServiceError =>
 /** Milliseconds: 200, 400, 800, ... up to 5 s, of which a random half is waited at least. */
 const backOff = (attempt: number): number => Math.min(5000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2);
 
+/** Ends early, but never fails: who is aborted finds out next. */
 const sleep = async (milliseconds: number, signal: AbortSignal | undefined): Promise<void> => {
-  await delay(milliseconds, undefined, { signal }).catch(() => {
-    throw interrupted(signal as AbortSignal);
-  });
+  await delay(milliseconds, undefined, { signal }).catch(() => undefined);
 };
 
 /** A signer of the caller's knows nothing of the signal: stop waiting for it. */

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { SecretError } from '../../src/errors.ts';
 import type { RolesAnywhereProvider } from '../../src/provider.ts';
 import { DOWN, MINUTE, makeWorld, SECOND, START, type World } from '../helpers/provider-world.ts';
 
@@ -109,20 +108,6 @@ describe('a refresh that fails', () => {
     await expect(provider()).rejects.toMatchObject({ code: 'ERR_SERVICE_FAILED' });
     await expect(provider()).rejects.toMatchObject({ code: 'ERR_SERVICE_FAILED' });
     expect(world.requests).toBe(before + 2);
-  });
-
-  test('with a refused secret costs one try, until somebody needs it', async () => {
-    const first = await provider();
-    world.signer.failure = new SecretError('ERR_SECRET_WRONG', 'wrong PIN');
-    for (let minute = 0; minute < 60; minute += 1) {
-      expect(await provider()).toBe(first);
-      await world.pass(MINUTE);
-    }
-    expect(world.signer.calls).toBe(2);
-    await expect(provider()).rejects.toMatchObject({ code: 'ERR_SECRET_WRONG' });
-    expect(world.signer.calls).toBe(3);
-    world.signer.failure = undefined;
-    expect(await expiry()).toBe(120);
   });
 });
 

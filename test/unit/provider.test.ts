@@ -208,8 +208,11 @@ test('the timer of the next refresh does not keep the process alive', async () =
   const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
   const send = async () => granted(new Date(Date.now() + 60 * MINUTE));
   const provider = fromRolesAnywhere({ ...ARNS, signer, certificate, send });
-  const before = timers();
-  await provider();
-  expect(timers()).toBeLessThanOrEqual(before);
-  await provider.close();
+  try {
+    const before = timers();
+    await provider();
+    expect(timers()).toBeLessThanOrEqual(before);
+  } finally {
+    await provider.close();
+  }
 });
