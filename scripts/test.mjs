@@ -22,15 +22,16 @@ const { values: flags } = parseArgs({ options: { only: { type: 'string' }, 'as-u
 const started = performance.now();
 const isCi = process.env.CI === 'true';
 
+await ensureDoubles();
+const isElsewhere = flags['as-user'] && process.getuid?.() === 0;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
     killAll();
-    process.exit(130);
+    // The copy is cleared away once its run has ended.
+    if (!isElsewhere) process.exit(130);
   });
 }
-
-await ensureDoubles();
-if (flags['as-user'] && process.getuid?.() === 0) {
+if (isElsewhere) {
   process.exit(await asUser(['scripts/test.mjs', ...(flags.only ? ['--only', flags.only] : [])]));
 }
 

@@ -135,7 +135,7 @@ function reaches(from: string, edges: ReadonlyMap<string, readonly Edge[]>): Fin
       found.push({ law: '3', file: from, message: `the hot path loads ${way}` });
     }
   }
-  if (wing(from) === 'local') {
+  if (from === 'src/local/index.ts') {
     for (const [to, path] of closure(from, edges, ['static', 'dynamic', 'type'])) {
       if (!SIGNING.test(to)) continue;
       found.push({ law: 'local', file: from, message: `sees the signing side: ${path.join(' -> ')}` });
