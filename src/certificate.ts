@@ -1,16 +1,18 @@
-import { type KeyObject, verify, X509Certificate } from 'node:crypto';
-import { hasCaFlag, KEY_USAGE_DIGITAL_SIGNATURE, keyUsageOf } from './der.ts';
+import { generateKeyPairSync, type KeyObject, verify, X509Certificate } from 'node:crypto';
+import { algorithmOf, hasCaFlag, KEY_USAGE_DIGITAL_SIGNATURE, keyUsageOf, publicKeyOf } from './der.ts';
 import { HoldfastError } from './errors.ts';
 import type { HashName } from './signer.ts';
 
-export type KeyType = 'RSA' | 'EC';
+/** The keys that Roles Anywhere takes; ML-DSA with any of its three parameter sets. */
+export type KeyType = 'RSA' | 'EC' | 'ML-DSA';
 
 /** The few things holdfast must know of a certificate. */
 export interface Certificate {
   readonly der: Uint8Array;
   /** Decimal, as SigV4-X509 wants it; a negative one keeps its minus sign. */
   readonly serialNumber: string;
-  readonly keyType: KeyType;
+  /** Undefined when Roles Anywhere takes no such key, or this Node cannot read it. Only a leaf must have one. */
+  readonly keyType: KeyType | undefined;
   /** One line, `CN=build-01, O=Example`; empty when the certificate has no subject. */
   readonly subject: string;
   readonly issuer: string;
@@ -18,28 +20,27 @@ export interface Certificate {
   readonly notAfter: Date;
   /** BasicConstraints CA:TRUE, whatever the key usage says. */
   readonly isCa: boolean;
-  readonly publicKey: KeyObject;
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
   /** Was this certificate issued by that one: names, key identifiers, key usage and the signature itself? */
   isIssuedBy(issuer: Certificate): boolean;
   /** Was this signature made over the message with the matching private key? Default hash: SHA-256. */
   verify(message: Uint8Array, signature: Uint8Array, hash?: HashName): boolean;
 }
 
-const x509Of = new WeakMap<Certificate, X509Certificate>();
+const known = new WeakMap<Certificate, { x509: X509Certificate; key: KeyObject | undefined }>();
 
 /**
  * One certificate from its DER.
  *
  * @param name what it is called in an error, such as the file's path
- * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`; `ERR_CERTIFICATE_UNSUITABLE` when its key is neither RSA nor EC
+ * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`
  */
 export function parseCertificate(der: Uint8Array, name = 'the certificate'): Certificate {
   let x509: X509Certificate;
-  let publicKey: KeyObject;
   let validity: readonly [notBefore: Date, notAfter: Date];
   try {
     x509 = new X509Certificate(der);
-    publicKey = x509.publicKey;
     validity = [dateOf(x509.validFrom), dateOf(x509.validTo)];
   } catch (cause) {
     throw new HoldfastError('ERR_CERTIFICATE_INVALID', `${name} is no X.509 certificate that can be read`, {
@@ -47,10 +48,12 @@ export function parseCertificate(der: Uint8Array, name = 'the certificate'): Cer
       cause,
     });
   }
+  const { key, publicKey } = keyOf(x509);
+  const keyType = KEY_TYPES[key?.asymmetricKeyType ?? ''];
   const certificate: Certificate = {
     der: x509.raw,
     serialNumber: x509.serialNumber.replace(/[0-9A-F]+$/i, (hex) => BigInt(`0x${hex}`).toString()),
-    keyType: keyTypeOf(publicKey, name),
+    keyType,
     subject: oneLine(x509.subject),
     issuer: oneLine(x509.issuer),
     notBefore: validity[0],
@@ -59,21 +62,35 @@ export function parseCertificate(der: Uint8Array, name = 'the certificate'): Cer
     publicKey,
     // X509_check_issued compares names, key identifiers and the issuer's key usage; the signature is checked besides.
     isIssuedBy: (issuer) => {
-      const other = x509Of.get(issuer);
-      return other !== undefined && x509.checkIssued(other) && x509.verify(issuer.publicKey);
+      const other = known.get(issuer);
+      return other?.key !== undefined && x509.checkIssued(other.x509) && x509.verify(other.key);
     },
-    verify: (message, signature, hash = 'SHA-256') => verify(hash.replace('-', ''), message, publicKey, signature),
+    verify: (message, signature, hash = 'SHA-256') => {
+      if (!key || !keyType) return false;
+      // FIPS 204 §5.2: ML-DSA takes the message itself, and node:crypto an empty context.
+      return verify(keyType === 'ML-DSA' ? null : hash.replace('-', ''), message, key, signature);
+    },
   };
-  x509Of.set(certificate, x509);
+  known.set(certificate, { x509, key });
   return certificate;
 }
 
-function keyTypeOf({ asymmetricKeyType: type }: KeyObject, name: string): KeyType {
-  if (type === 'rsa') return 'RSA';
-  if (type === 'ec') return 'EC';
-  throw new HoldfastError('ERR_CERTIFICATE_UNSUITABLE', `${name} has a key of type ${type}`, {
-    hint: 'use a certificate with an RSA or ECDSA key: Roles Anywhere takes no other here',
-  });
+const KEY_TYPES: Readonly<Record<string, KeyType | undefined>> = {
+  rsa: 'RSA',
+  ec: 'EC',
+  'ml-dsa-44': 'ML-DSA',
+  'ml-dsa-65': 'ML-DSA',
+  'ml-dsa-87': 'ML-DSA',
+};
+
+/** The key of a certificate, undefined when this Node cannot read it, and its DER. */
+function keyOf(x509: X509Certificate): { key: KeyObject | undefined; publicKey: Uint8Array } {
+  try {
+    const key = x509.publicKey;
+    return { key, publicKey: key.export({ type: 'spki', format: 'der' }) };
+  } catch {
+    return { key: undefined, publicKey: publicKeyOf(x509.raw) };
+  }
 }
 
 /** OpenSSL writes a date that is none as words, and no comparison with what comes of them would ever find it expired. */
@@ -92,7 +109,7 @@ const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----((?:(?!-----)[\s\S])*)-----END \1
  * All certificates of a PEM bundle, in its order, or the one of a DER file. Other blocks beside them are passed over.
  *
  * @param name what the data is called in an error, such as the file's path
- * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`, which says what the data is instead; `ERR_CERTIFICATE_UNSUITABLE`
+ * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`, which says what the data is instead
  */
 export function readCertificates(data: Uint8Array, name: string): Certificate[] {
   const refuse = (message: string, hint: string): never => {
@@ -124,6 +141,53 @@ export function readCertificates(data: Uint8Array, name: string): Certificate[] 
   });
 }
 
+/** The parameter sets of ML-DSA by their object identifiers, 2.16.840.1.101.3.4.3.17 to .19. */
+const ML_DSA: Readonly<Record<string, string | undefined>> = {
+  '608648016503040311': 'ML-DSA-44',
+  '608648016503040312': 'ML-DSA-65',
+  '608648016503040313': 'ML-DSA-87',
+};
+
+export const needsNewerNode = (parameterSet: string): string =>
+  `${parameterSet} needs Node 24.6 or newer; this is ${process.version}`;
+
+/** Asked of Node itself: its OpenSSL may know ML-DSA without it (that of Node 22). Takes less than a millisecond. */
+export function canMlDsa(): boolean {
+  try {
+    const generate = generateKeyPairSync as unknown as (type: string) => { publicKey: KeyObject };
+    return KEY_TYPES[generate('ml-dsa-44').publicKey.asymmetricKeyType ?? ''] === 'ML-DSA';
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The kind of key that signs for a certificate.
+ *
+ * @throws {HoldfastError} `ERR_CERTIFICATE_UNSUITABLE` when Roles Anywhere takes no such key, or this Node cannot read it
+ */
+export function keyTypeOf(leaf: Certificate): KeyType {
+  if (leaf.keyType) return leaf.keyType;
+  const refuse = (what: string, hint: string): never => {
+    throw new HoldfastError('ERR_CERTIFICATE_UNSUITABLE', `${nameOf(leaf)} has a key ${what}`, { hint });
+  };
+  const parameterSet = ML_DSA[algorithmOf(leaf.publicKey) ?? ''];
+  if (parameterSet && !canMlDsa()) {
+    return refuse(
+      `that cannot be used here: ${needsNewerNode(parameterSet)}`,
+      'run it with Node 24.6 or newer, or use a certificate with an RSA or ECDSA key',
+    );
+  }
+  const type = known.get(leaf)?.key?.asymmetricKeyType;
+  return refuse(
+    type ? `of type ${type}` : 'that cannot be read',
+    'use a certificate with an RSA, ECDSA or ML-DSA key: Roles Anywhere takes no other',
+  );
+}
+
+const nameOf = ({ subject, serialNumber }: Certificate): string =>
+  subject ? `the certificate of ${subject}` : `the certificate with serial ${serialNumber}`;
+
 /**
  * Refuse a leaf that Roles Anywhere would refuse, before a key is touched (user guide, "Signature verification":
  * v3, CA false, digitalSignature, a subject).
@@ -131,13 +195,14 @@ export function readCertificates(data: Uint8Array, name: string): Certificate[] 
  * @throws {HoldfastError} `ERR_CERTIFICATE_EXPIRED`, `ERR_CERTIFICATE_NOT_YET_VALID`, `ERR_CERTIFICATE_UNSUITABLE`
  */
 export function checkLeaf(leaf: Certificate, now: Date): void {
-  const who = leaf.subject ? `the certificate of ${leaf.subject}` : `the certificate with serial ${leaf.serialNumber}`;
+  const who = nameOf(leaf);
   const at = (date: Date): string => date.toISOString().replace('.000Z', 'Z');
   if (leaf.isCa) {
     throw new HoldfastError('ERR_CERTIFICATE_UNSUITABLE', `${who} is a CA certificate, not an end-entity certificate`, {
       hint: 'give the leaf; in a bundle it comes first',
     });
   }
+  keyTypeOf(leaf);
   if (now > leaf.notAfter) {
     throw new HoldfastError('ERR_CERTIFICATE_EXPIRED', `${who} expired at ${at(leaf.notAfter)}`, {
       hint: `renew it, or set the clock if it is not ${at(now)}`,

@@ -1,5 +1,5 @@
 /**
- * The little DER of the hot path (ITU-T X.690): signatures, the key usage of a certificate, the headers of key files.
+ * The little DER of the hot path (ITU-T X.690): signatures, some fields of a certificate, the headers of key files.
  * Everything else about certificates is in `pki.ts`, which loads a library.
  */
 
@@ -18,6 +18,7 @@ const BIT_STRING = 0x03;
 const OCTET_STRING = 0x04;
 const OBJECT_IDENTIFIER = 0x06;
 const SEQUENCE = 0x30;
+const VERSION = 0xa0;
 const EXTENSIONS = 0xa3;
 
 /** Read one value. Lengths over four octets and indefinite lengths are not DER, or not for us: undefined. */
@@ -108,6 +109,21 @@ export function hasCaFlag(certificate: Uint8Array): boolean {
   const constraints = read(extensionOf(certificate, '551d13') ?? new Uint8Array());
   const flag = read(constraints?.value ?? new Uint8Array());
   return flag?.tag === BOOLEAN && flag.value[0] !== 0;
+}
+
+/** The SubjectPublicKeyInfo of a certificate, whole; empty when it has none (RFC 5280 §4.1: the version is optional). */
+export function publicKeyOf(certificate: Uint8Array): Uint8Array {
+  const toBeSigned = read(read(certificate)?.value ?? new Uint8Array())?.value ?? new Uint8Array();
+  const fields = [...children(toBeSigned)];
+  const index = fields[0]?.tag === VERSION ? 6 : 5;
+  return toBeSigned.subarray(fields[index - 1]?.end ?? 0, fields[index]?.end ?? 0);
+}
+
+/** The algorithm of a SubjectPublicKeyInfo, as the hex of its object identifier; undefined when it is none. */
+export function algorithmOf(publicKey: Uint8Array): string | undefined {
+  const algorithm = read(read(publicKey)?.value ?? new Uint8Array());
+  const id = read(algorithm?.value ?? new Uint8Array());
+  return id?.tag === OBJECT_IDENTIFIER ? Buffer.from(id.value).toString('hex') : undefined;
 }
 
 /** The content of one extension, by the hex of its object identifier (RFC 5280 §4.1). */

@@ -13,6 +13,7 @@ export const ERROR_CODES = {
   ERR_FLAG_CONFLICT: { exit: 2, act: 'drop one of the flags' },
   ERR_LINE_CONTINUATION: { exit: 2, act: 'put the command on one line' },
   ERR_OPTION_INVALID: { exit: 2, act: 'correct the value' },
+  ERR_CONFIG_INVALID: { exit: 2, act: 'correct the config file' },
   ERR_ARN_INVALID: { exit: 2, act: 'correct the ARN' },
   ERR_ARN_MISMATCH: { exit: 2, act: 'use ARNs that belong together' },
   ERR_ENDPOINT_INVALID: { exit: 2, act: 'correct the endpoint' },
@@ -71,6 +72,7 @@ export const ERROR_CODES = {
   ERR_SERVICE_UNREACHABLE: { exit: 8, act: 'check the network' },
   ERR_SERVICE_TIMEOUT: { exit: 8, act: 'check the network' },
   ERR_SERVICE_UNTRUSTED: { exit: 8, act: 'trust the right certificate authority' },
+  ERR_PROXY_REFUSED: { exit: 8, act: 'give the proxy what it asks for' },
 
   // 130: interrupted
   ERR_INTERRUPTED: { exit: 130, act: 'nothing: it was asked for' },
@@ -116,7 +118,7 @@ export interface ServiceDetails extends ErrorDetails {
   requestId?: string | undefined;
 }
 
-/** Roles Anywhere refused, answered with something unusable, or was not reached (`ERR_SERVICE_*`, `ERR_ROLE_MISMATCH`). */
+/** Roles Anywhere refused, gave an unusable answer, or was not reached (`ERR_SERVICE_*`, `ERR_PROXY_*`, `ERR_ROLE_MISMATCH`). */
 export class ServiceError extends HoldfastError {
   /** HTTP status; undefined when no answer came. */
   readonly status: number | undefined;

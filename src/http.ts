@@ -1,5 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { HoldfastError, messageOf, ServiceError, systemCodeOf } from './errors.ts';
+import { interrupted } from './limits.ts';
+import type { Tunnel } from './proxy.ts';
+import type { HttpProxy } from './proxy-choice.ts';
 import { readBounded } from './read-file.ts';
 
 export interface HttpAnswer {
@@ -14,6 +17,8 @@ export interface SendOptions {
   signal?: AbortSignal | undefined;
   /** Path of PEM certificates that are trusted besides the system's. */
   caBundle?: string | undefined;
+  /** Asked to connect us. Default: none. */
+  proxy?: HttpProxy | undefined;
   /** Default: 10, 20 and 30 seconds. */
   timeouts?: Timeouts | undefined;
 }
@@ -42,68 +47,92 @@ const CA_BUNDLE_LIMIT = 4 * 1024 * 1024;
 /**
  * POST over a connection of its own, without following redirects.
  *
- * @throws {ServiceError} `ERR_SERVICE_UNREACHABLE`, `ERR_SERVICE_TIMEOUT`, `ERR_SERVICE_UNTRUSTED`, `ERR_SERVICE_ANSWER_INVALID`
+ * @throws {ServiceError} `ERR_SERVICE_UNREACHABLE`, `ERR_SERVICE_TIMEOUT`, `ERR_SERVICE_UNTRUSTED`,
+ * `ERR_SERVICE_ANSWER_INVALID`, `ERR_PROXY_REFUSED`
  * @throws {HoldfastError} `ERR_INTERRUPTED`; `ERR_FILE_*` and `ERR_OPTION_INVALID` for the CA bundle
  */
-export const send: Send = async ({ url, headers, body }, { signal, caBundle, timeouts = TIMEOUTS }) => {
+export const send: Send = async ({ url, headers, body }, { signal, caBundle, proxy, timeouts = TIMEOUTS }) => {
   // Each protocol is loaded when it is used: TLS is most of what a start costs.
   const { request } = url.protocol === 'https:' ? await import('node:https') : await import('node:http');
   const ca = caBundle === undefined ? undefined : await trustedRoots(caBundle, signal);
+  const proxies = proxy && (await import('./proxy.ts'));
+  if (signal?.aborted) throw interrupted(signal);
+  const tunnel = proxy && proxies?.openTunnel(proxy, url, { ca, signal });
+  const call = request(url, {
+    method: 'POST',
+    headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'holdfast' },
+    agent: false,
+    // Whoever reads a signed request can buy credentials with it: NODE_TLS_REJECT_UNAUTHORIZED=0 does not count here.
+    rejectUnauthorized: true,
+    ...(signal && { signal }),
+    ...(ca && { ca }),
+    ...tunnel?.options,
+  });
+  const where = proxy ? `${url.host} through the proxy ${proxy.description}` : url.host;
+  try {
+    return await exchange(call, body, { where, isTls: url.protocol === 'https:', signal, timeouts, tunnel });
+  } finally {
+    tunnel?.close();
+  }
+};
+
+interface Exchange {
+  /** Whom we talk to, for people. */
+  readonly where: string;
+  readonly isTls: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly timeouts: Timeouts;
+  readonly tunnel: Tunnel | undefined;
+}
+
+function exchange(call: ClientRequest, body: string, context: Exchange): Promise<HttpAnswer> {
+  const { where, isTls, timeouts, tunnel } = context;
   return new Promise<HttpAnswer>((resolve, reject) => {
     const started = performance.now(); // the wall clock may jump
-    const call = request(url, {
-      method: 'POST',
-      headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'holdfast' },
-      agent: false,
-      // Whoever reads a signed request can buy credentials with it: NODE_TLS_REJECT_UNAUTHORIZED=0 does not count here.
-      rejectUnauthorized: true,
-      ...(signal && { signal }),
-      ...(ca && { ca }),
-    });
     let timer: NodeJS.Timeout | undefined;
+    const fail = (cause: unknown): void => {
+      clearTimeout(timer);
+      reject(cause instanceof HoldfastError ? cause : failure(cause, call, context));
+      call.destroy();
+    };
     const limit = (milliseconds: number, missing: string): void => {
       clearTimeout(timer);
       const left = started + milliseconds - performance.now();
-      timer = setTimeout(() => call.destroy(new TimeoutError(missing)), Math.max(0, left));
-    };
-    const fail = (cause: unknown): void => {
-      clearTimeout(timer);
-      reject(cause instanceof HoldfastError ? cause : failure(url, cause, call, signal));
+      const expire = (): void => {
+        tunnel?.abandon();
+        fail(new TimeoutError(missing));
+      };
+      timer = setTimeout(expire, Math.max(0, left));
     };
     limit(timeouts.connect, 'no connection to');
+    tunnel?.watch(call, fail);
     call.once('socket', (socket) =>
-      socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () =>
-        limit(timeouts.headers, 'no answer from'),
-      ),
+      socket.once(isTls ? 'secureConnect' : 'connect', () => limit(timeouts.headers, 'no answer from')),
     );
     call.on('error', fail);
     call.once('response', (response) => {
       limit(timeouts.total, 'no complete answer from');
-      readAnswer(response, url).then((answer) => {
+      readAnswer(response, where).then((answer) => {
         clearTimeout(timer);
         resolve(answer);
       }, fail);
     });
     call.end(body);
   });
-};
+}
 
 class TimeoutError extends Error {}
 
-async function readAnswer(response: IncomingMessage, url: URL): Promise<HttpAnswer> {
+async function readAnswer(response: IncomingMessage, where: string): Promise<HttpAnswer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     length += chunk.length;
     if (length > ANSWER_LIMIT) {
-      throw new ServiceError(
-        'ERR_SERVICE_ANSWER_INVALID',
-        `${url.host} answered with more than ${ANSWER_LIMIT} bytes`,
-        {
-          hint: 'check the endpoint: this is not Roles Anywhere',
-          status: response.statusCode,
-        },
-      );
+      throw new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${where} answered with more than ${ANSWER_LIMIT} bytes`, {
+        hint: 'check the endpoint: this is not Roles Anywhere',
+        status: response.statusCode,
+      });
     }
     chunks.push(chunk);
   }
@@ -133,45 +162,41 @@ async function trustedRoots(caBundle: string, signal: AbortSignal | undefined): 
 
 /** By the system's or Node's error code, or how it begins. */
 const UNREACHABLE_HINTS: readonly (readonly [code: RegExp, hint: string])[] = [
-  [/^ENOTFOUND/, 'check the region and the name server: the host name has no address'],
-  [/^EAI_AGAIN/, 'check the name server: it did not answer'],
+  [/^ENOTFOUND/, 'check the region and the name server: the host name has no address. Behind a proxy, set HTTPS_PROXY'],
+  [/^EAI_AGAIN/, 'check the name server: it did not answer. Behind a proxy, set HTTPS_PROXY'],
   [/^ECONNREFUSED/, 'check the endpoint: nothing listens there'],
   [/^(ECONNRESET|EPIPE)/, 'something between here and there ended the connection: try again'],
   [/^(EPROTO|ERR_SSL_)/, 'check the endpoint and its port: the TLS handshake failed there'],
 ];
 
-function failure(url: URL, cause: unknown, { socket }: ClientRequest, signal: AbortSignal | undefined): HoldfastError {
+function failure(cause: unknown, { socket }: ClientRequest, { where, signal, tunnel }: Exchange): HoldfastError {
   if (signal?.aborted) return interrupted(signal);
   const code = systemCodeOf(cause) ?? messageOf(cause);
   if (cause instanceof TimeoutError || code === 'ETIMEDOUT') {
     const missing = cause instanceof TimeoutError ? cause.message : 'no connection to';
-    return new ServiceError('ERR_SERVICE_TIMEOUT', `${missing} ${url.host} in time`, {
-      hint: 'check the network, the endpoint and any firewall between',
+    return new ServiceError('ERR_SERVICE_TIMEOUT', `${missing} ${where} in time`, {
+      hint: `check the network, the endpoint and any ${tunnel ? 'proxy or ' : ''}firewall between`,
       cause,
     });
   }
+  const withoutTunnel = tunnel?.failure(cause);
+  if (withoutTunnel) return withoutTunnel;
   // Node leaves its verdict on the certificate here, before it ends the connection.
   if (socket && 'authorizationError' in socket && socket.authorizationError) {
-    return new ServiceError('ERR_SERVICE_UNTRUSTED', `the TLS certificate of ${url.host} is not trusted (${code})`, {
-      hint: 'name the private CA that signed it with --ca-bundle or AWS_CA_BUNDLE, if you expect one',
+    return new ServiceError('ERR_SERVICE_UNTRUSTED', `the TLS certificate of ${where} is not trusted (${code})`, {
+      hint: `name the private CA that signed it with --ca-bundle or AWS_CA_BUNDLE, if you expect one${tunnel ? ': a proxy that looks into TLS has its own' : ''}`,
       cause,
     });
   }
   if (code.startsWith('HPE_')) {
     // Node keeps what it read in `rawPacket`, and that may hold credentials: it goes no further.
-    return new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${url.host} answered with broken HTTP (${code})`, {
+    return new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${where} answered with broken HTTP (${code})`, {
       hint: 'check the endpoint and any proxy between: this is not how Roles Anywhere answers',
       cause: new Error(messageOf(cause)),
     });
   }
-  return new ServiceError('ERR_SERVICE_UNREACHABLE', `${url.host} was not reached (${code})`, {
+  return new ServiceError('ERR_SERVICE_UNREACHABLE', `${where} was not reached (${code})`, {
     hint: UNREACHABLE_HINTS.find(([pattern]) => pattern.test(code))?.[1] ?? 'check the network and the endpoint',
     cause,
   });
-}
-
-/** The error for an aborted signal; a deadline aborts with its own error as the reason. */
-export function interrupted(signal: AbortSignal): HoldfastError {
-  if (signal.reason instanceof HoldfastError) return signal.reason;
-  return new HoldfastError('ERR_INTERRUPTED', 'interrupted before it was done', { cause: signal.reason });
 }

@@ -10,14 +10,14 @@ import { type KeyUri, parseKeyUri } from './uri.ts';
 export type CallerSigner = Signer & Partial<Pick<OpenKey, 'publicKey' | 'certificates' | 'attended' | 'description'>>;
 
 export interface IdentityOptions extends OpenOptions {
-  /** A key URI (`pkcs11:...`, `file:...`) or a path. Default: the value of `certificate`. */
+  /** A key URI (`pkcs11:...`, `file:...`, `env:...`, `fd:...`), a path, or `-`. Default: the value of `certificate`. */
   key?: string | KeyUri | undefined;
   /** A signer of yours instead of a key URI. It stays yours to close. Default: none. */
   signer?: CallerSigner | undefined;
   /** Path, key URI, PEM text, or PEM or DER bytes; further certificates count as chain. Default: those kept beside the key. */
-  certificate?: string | Uint8Array | undefined;
-  /** Path, PEM text, or PEM or DER bytes: intermediates in any order. Default: none. */
-  chain?: string | Uint8Array | undefined;
+  certificate?: string | Uint8Array | KeyUri | undefined;
+  /** Path, key URI, PEM text, or PEM or DER bytes: intermediates in any order. Default: none. */
+  chain?: string | Uint8Array | KeyUri | undefined;
   /** Default: the system's clock. */
   now?: (() => Date) | undefined;
 }
@@ -42,10 +42,12 @@ export interface Identity {
  *
  * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_FILE_*`, `ERR_CERTIFICATE_*`, and what the store throws
  */
-export async function withIdentity<T>(options: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
+export async function withIdentity<T>(init: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
+  const options = withUris(init);
   const now = options.now?.() ?? new Date();
   const keyUri = keyUriOf(options);
-  const beside = options.key === undefined && keyUri !== undefined; // the one path names key and certificate
+  // What is named as both is opened once, as the key: PKCS#12 wants its passphrase for either.
+  const beside = keyUri !== undefined && isUri(options.certificate) && String(keyUri) === String(options.certificate);
   const given = beside ? [] : await certificatesOf(options.certificate, 'certificate', options);
   const pool = await certificatesOf(options.chain, 'chain', options);
   if (given.length > 0) checkAny(given, now);
@@ -71,6 +73,22 @@ export async function withIdentity<T>(options: IdentityOptions, use: (identity: 
   }
 }
 
+/**
+ * The same options, with their paths and key URIs parsed. What came out of a pipe is kept as long as its parsed URI is:
+ * whoever goes through options again holds on to these.
+ *
+ * @throws {HoldfastError} `ERR_URI_INVALID`
+ */
+export function withUris<T extends IdentityOptions>(options: T): T {
+  const parsed = <Option>(option: Option): Option | KeyUri =>
+    typeof option === 'string' && !isPem(option) ? parseKeyUri(option) : option;
+  const { key, certificate, chain } = options;
+  return { ...options, key: parsed(key), certificate: parsed(certificate), chain: parsed(chain) };
+}
+
+const isUri = (option: string | Uint8Array | KeyUri | undefined): option is KeyUri =>
+  typeof option === 'object' && !(option instanceof Uint8Array);
+
 /** The key to open; undefined when the caller signs. */
 function keyUriOf({ key, signer, certificate }: IdentityOptions): KeyUri | undefined {
   const refuse = (message: string, hint: string): never => {
@@ -81,8 +99,8 @@ function keyUriOf({ key, signer, certificate }: IdentityOptions): KeyUri | undef
     if (typeof signer.sign !== 'function') refuse('the signer has no function "sign"', 'see docs/new-store.md');
     return undefined;
   }
-  if (key !== undefined) return typeof key === 'string' ? parseKeyUri(key) : key;
-  if (typeof certificate === 'string' && !isPem(certificate)) return parseKeyUri(certificate);
+  if (isUri(key)) return key;
+  if (key === undefined && isUri(certificate)) return certificate;
   return refuse('no key is given', 'give a key URI, the path of a key file, or a signer');
 }
 
@@ -90,18 +108,16 @@ const isPem = (text: string): boolean => text.includes('-----BEGIN ');
 
 /** The certificates that an option names or holds. */
 async function certificatesOf(
-  option: string | Uint8Array | undefined,
+  option: string | Uint8Array | KeyUri | undefined,
   what: 'certificate' | 'chain',
   options: IdentityOptions,
 ): Promise<Certificate[]> {
   if (option === undefined) return [];
-  if (typeof option !== 'string') return readCertificates(option, `the ${what} given`);
-  if (isPem(option)) return readCertificates(Buffer.from(option), `the ${what} given`);
-  const uri = parseKeyUri(option);
-  const store = await storeOf(uri);
-  const found = (await store.readCertificates?.(uri, options)) ?? [];
-  if (found.length > 0) return found.map((der) => parseCertificate(der, `the certificate of ${String(uri)}`));
-  throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', `${String(uri)} selects no certificate`, {
+  if (!isUri(option)) return readCertificates(Buffer.from(option as string), `the ${what} given`);
+  const store = await storeOf(option);
+  const found = (await store.readCertificates?.(option, options)) ?? [];
+  if (found.length > 0) return found.map((der) => parseCertificate(der, `the certificate of ${String(option)}`));
+  throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', `${String(option)} selects no certificate`, {
     hint: 'put the certificate beside the key, or give it as a file',
   });
 }
@@ -146,13 +162,11 @@ function choose(
     const message = `no certificate is given and none is kept beside ${description}`;
     throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', message, { hint });
   }
-  const wanted = publicKey ?? spkiOf(first);
+  const wanted = publicKey ?? first.publicKey;
   const [own] = candidates
-    .filter((candidate) => Buffer.compare(spkiOf(candidate), wanted) === 0)
+    .filter((candidate) => Buffer.compare(candidate.publicKey, wanted) === 0)
     .sort((a, b) => preference(a, b, now));
   if (own) return { certificate: own, matched: publicKey !== undefined };
   const message = `the certificate of ${first.subject} is not that of ${description}`;
   throw new HoldfastError('ERR_CERTIFICATE_MISMATCH', message, { hint });
 }
-
-const spkiOf = ({ publicKey }: Certificate): Uint8Array => publicKey.export({ type: 'spki', format: 'der' });

@@ -16,8 +16,18 @@ export {
 export type { HttpAnswer, Send, SendOptions } from './http.ts';
 export { type CallerSigner, type Identity, type IdentityOptions, withIdentity } from './identity.ts';
 export { fromRolesAnywhere, getCredentials, type RolesAnywhereInit, type RolesAnywhereProvider } from './provider.ts';
-export { Secret, type SecretRequest, type SecretSource, type SecretValue, secretFromFile } from './secret.ts';
-export { type CheckedSession, type Credentials, checkSession, createSession, type SessionOptions } from './session.ts';
+export type { HttpProxy } from './proxy-choice.ts';
+export {
+  askPerson,
+  Secret,
+  type SecretFunction,
+  type SecretRequest,
+  type SecretSource,
+  type SecretValue,
+  secretFromFile,
+} from './secret.ts';
+export { type CheckedSession, checkSession, createSession, type SessionOptions } from './session.ts';
+export type { Credentials } from './session-answer.ts';
 export type { HashName, Signer } from './signer.ts';
 export {
   canonicalRequest,

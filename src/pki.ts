@@ -126,7 +126,7 @@ export interface CertificateFacts {
   readonly pathLength: number | undefined;
   /** Undefined when the certificate has no keyUsage extension. */
   readonly keyUsages: readonly KeyUsage[] | undefined;
-  /** Hash of the certificate's signature, such as `SHA-256`; undefined when it is MD5 or unknown. */
+  /** Hash of the certificate's signature, such as `SHA-256`; `ML-DSA-65`, which needs none; undefined when MD5 or unknown. */
   readonly signatureHash: string | undefined;
 }
 
@@ -142,7 +142,7 @@ export function explainCertificate(der: Uint8Array): CertificateFacts {
     if (new Set(types).size < types.length) throw new Error('it has the same extension twice');
     const constraints = certificate.getExtension(x509.BasicConstraintsExtension);
     const usages = certificate.getExtension(x509.KeyUsagesExtension);
-    const hash = (certificate.signatureAlgorithm as { hash?: { name: string } }).hash;
+    const { name, hash } = certificate.signatureAlgorithm as { name: string; hash?: { name: string } };
     const serial = certificate.serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
     return {
       version: versionOf(der),
@@ -155,10 +155,19 @@ export function explainCertificate(der: Uint8Array): CertificateFacts {
       isCa: constraints?.ca ?? false,
       pathLength: constraints?.pathLength,
       keyUsages: usages ? usagesOf(usages.usages) : undefined,
-      signatureHash: hash?.name,
+      signatureHash: hash?.name ?? (name.startsWith('ML-DSA-') ? name : undefined),
     };
   } catch (cause) {
     throw invalid('certificate', cause);
+  }
+}
+
+/** The key in a DER certificate by the names of WebCrypto, such as `ECDSA` or `ML-DSA-65`, else its object identifier. */
+export function keyAlgorithmOf(der: Uint8Array): string | undefined {
+  try {
+    return new x509.X509Certificate(toArrayBuffer(der)).publicKey.algorithm.name;
+  } catch {
+    return undefined;
   }
 }
 

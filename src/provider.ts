@@ -1,7 +1,8 @@
 import { HoldfastError } from './errors.ts';
-import { interrupted } from './http.ts';
-import { type IdentityOptions, withIdentity } from './identity.ts';
-import { type Credentials, checkSession, createSession, type SessionOptions } from './session.ts';
+import { type IdentityOptions, withIdentity, withUris } from './identity.ts';
+import { interrupted } from './limits.ts';
+import { checkSession, createSession, requestSession, type SessionOptions } from './session.ts';
+import type { Credentials } from './session-answer.ts';
 
 export interface RolesAnywhereInit extends IdentityOptions, SessionOptions {}
 
@@ -37,6 +38,12 @@ const REFRESH_BEFORE = 10 * 60_000;
 /** Milliseconds between failed refreshes: doubled each time, up to the last. */
 const RETRY = { first: 30_000, last: 300_000 } as const;
 
+/** Milliseconds for which a failure answers everybody who asks: a key is not used again for each of many callers. */
+const FAILURE_FRESH = 2000;
+
+/** Milliseconds for open, and again for the signature, unless the caller says otherwise: a hung token must let go. */
+const DEADLINE = 120_000;
+
 /** Milliseconds: a timer takes no more, and fires at once if it gets more. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -47,12 +54,14 @@ const LONGEST_TIMER = 2 ** 31 - 1;
  * restarting a daemon needs no handling. Concurrent calls share one refresh. From ten minutes before expiry (half of
  * the life for lives under twenty minutes) it refreshes in the background, but only while somebody has asked within the
  * last life, and never with an attended key: that one signs only while a caller waits. A refresh that fails leaves the
- * credentials in use until they expire.
+ * credentials in use until they expire, by the service's clock as its answers showed it. `deadline` is two minutes here
+ * unless given.
  *
  * @throws {HoldfastError} at once for wrong options: `ERR_ARN_INVALID`, `ERR_ARN_MISMATCH`, `ERR_OPTION_INVALID`,
- * `ERR_ENDPOINT_INVALID`. The provider itself rejects with what {@link getCredentials} throws
+ * `ERR_ENDPOINT_INVALID`, `ERR_URI_INVALID`. The provider itself rejects with what {@link getCredentials} throws
  */
-export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvider {
+export function fromRolesAnywhere(options: RolesAnywhereInit): RolesAnywhereProvider {
+  const init = withUris(options); // once: what came out of a pipe stays with its URI
   checkSession(init);
   const now = (): number => (init.now?.() ?? new Date()).getTime();
   const stop = new AbortController();
@@ -63,20 +72,25 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
   let attended = false;
   /** Callers who wait for the refresh under way. */
   let waiting = 0;
+  /** Milliseconds by which the service's clock is ahead of ours. */
+  let skew = 0;
   let failures = 0;
+  let failed: { thrown: unknown; at: number } | undefined;
   let retryAt = 0;
   let lastAsked = 0;
 
   const obtain = async (): Promise<Credentials> => {
     if (signal.aborted) throw interrupted(signal);
-    const options = { ...withPurpose(init), signal };
-    const credentials = await withIdentity(options, (identity) => {
+    const options = { ...withPurpose(init), deadline: init.deadline ?? DEADLINE, signal };
+    const grant = await withIdentity(options, (identity) => {
       attended = identity.attended;
       if (attended && waiting === 0) throw unasked(identity.description); // another key than the last time
-      return createSession(identity, options);
+      return requestSession(identity, options, skew);
     });
     if (signal.aborted) throw interrupted(signal);
-    const expires = credentials.expiration.getTime();
+    const { credentials } = grant;
+    skew = grant.skew;
+    const expires = credentials.expiration.getTime() - skew;
     const life = expires - now();
     held = { credentials, expires, life, refreshAt: expires - Math.min(REFRESH_BEFORE, life / 2) };
     return credentials;
@@ -85,6 +99,7 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
   const noteFailure = (thrown: unknown): never => {
     const pause = Math.min(RETRY.last, RETRY.first * 2 ** failures) * (0.75 + Math.random() / 4);
     failures += 1;
+    failed = { thrown, at: now() };
     retryAt = now() + pause;
     throw thrown;
   };
@@ -94,6 +109,7 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
     pending ??= obtain()
       .then((credentials) => {
         failures = 0;
+        failed = undefined;
         retryAt = 0;
         return credentials;
       }, noteFailure)
@@ -137,7 +153,10 @@ export function fromRolesAnywhere(init: RolesAnywhereInit): RolesAnywhereProvide
   const provide = async (options?: { readonly forceRefresh?: boolean }): Promise<Credentials> => {
     if (stop.signal.aborted) throw interrupted(stop.signal);
     lastAsked = now();
-    if (!held || now() >= held.expires) return refreshSeen();
+    if (!held || now() >= held.expires) {
+      if (failed && Math.abs(now() - failed.at) < FAILURE_FRESH) throw failed.thrown;
+      return refreshSeen();
+    }
     const { credentials, expires } = held;
     if (options?.forceRefresh || (attended && isDue())) {
       return refreshSeen().catch((thrown: unknown) => {

@@ -1,7 +1,9 @@
 import { close, constants, fstat, open, read, type Stats } from 'node:fs';
 import { Socket } from 'node:net';
+import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import { HoldfastError, messageOf, systemCodeOf } from './errors.ts';
+import { interrupted } from './limits.ts';
 
 /** A file's whole content and what the opened descriptor (not the path, which may change) says of it. */
 export interface BoundedFile {
@@ -32,14 +34,52 @@ export async function readBounded(path: string, options: ReadOptions): Promise<B
     // Without O_NONBLOCK the open of a FIFO that nobody writes holds a thread, and the process could not even exit.
     const fd = await openFd(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     const stat = await fstatFd(fd);
-    const data = stat.isFIFO() ? await drain(fd, options, name) : await fill(fd, stat, options, name);
-    return { data, stat };
+    if (stat.isFIFO()) return { data: await drain(fd, options, name), stat };
+    try {
+      return { data: await fill(fd, stat, options, name), stat };
+    } finally {
+      await closeFd(fd);
+    }
   } catch (cause) {
     if (cause instanceof HoldfastError) throw cause;
-    if (options.signal?.aborted) throw interrupted(name, options.signal);
+    if (options.signal?.aborted) throw interrupted(options.signal, `reading the ${name}`);
     throw systemCodeOf(cause) === 'ENAMETOOLONG' ? noPath(options.what) : unreadable(name, path, cause);
   }
 }
+
+/**
+ * Read what this process was given as an open descriptor: a file from its beginning, however often; a pipe or a socket
+ * to its end, once, after which it is closed.
+ *
+ * @throws {HoldfastError} as {@link readBounded}
+ */
+export async function readDescriptor(fd: number, options: ReadOptions): Promise<BoundedFile> {
+  const name = `${options.what} on ${fd === 0 ? 'standard input' : `descriptor ${fd}`}`;
+  try {
+    const stat = await fstatFd(fd);
+    if (isatty(fd)) throw notReadable(`the ${name} would come from a terminal`, 'redirect a file or a pipe into it');
+    if (stat.isFile() || stat.isDirectory()) return { data: await fill(fd, stat, options, name), stat };
+    // What else there is gives nothing (/dev/null), too much, or nothing until somebody presses a key.
+    if (!stat.isFIFO() && !stat.isSocket()) {
+      throw notReadable(`the ${name} would come from a device`, 'redirect a file or a pipe into it');
+    }
+    const data = await drain(fd, options, name);
+    if (data.length > 0) return { data, stat };
+    throw notReadable(
+      `nothing came for the ${name}`,
+      'redirect a file or a pipe into it; a pipe can be read only once',
+    );
+  } catch (cause) {
+    if (cause instanceof HoldfastError) throw cause;
+    if (options.signal?.aborted) throw interrupted(options.signal, `reading the ${name}`);
+    if (systemCodeOf(cause) !== 'EBADF') throw unreadable(name, '', cause);
+    const hint = 'open it where this process is started (3<FILE in a shell); a pipe can be read only once';
+    throw new HoldfastError('ERR_FILE_NOT_FOUND', `there is no ${name} (EBADF)`, { hint, cause });
+  }
+}
+
+const notReadable = (message: string, hint: string): HoldfastError =>
+  new HoldfastError('ERR_FILE_UNREADABLE', message, { hint });
 
 /**
  * A key pasted where its path belongs must not be repeated, and the errors of the file system repeat it: PEM, or a DER
@@ -56,20 +96,16 @@ const readFd = promisify(read);
 const closeFd = promisify(close);
 
 async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: string): Promise<Buffer> {
-  try {
-    if (stat.isDirectory()) throw new HoldfastError('ERR_FILE_UNREADABLE', `the ${name} is a directory`, NAME_THE_FILE);
-    // The size is not asked: it is 0 under /proc, and the file may grow. Zeroed pages cost nothing until touched.
-    const buffer = Buffer.alloc(limit + 1);
-    let length = 0;
-    while (length <= limit) {
-      const { bytesRead } = await readFd(fd, buffer, length, limit + 1 - length, null);
-      if (bytesRead === 0) return buffer.subarray(0, length);
-      length += bytesRead;
-    }
-    throw tooLarge(name, limit);
-  } finally {
-    await closeFd(fd);
+  if (stat.isDirectory()) throw notReadable(`the ${name} is a directory`, 'name the file itself');
+  // The size is not asked: it is 0 under /proc, and the file may grow. Zeroed pages cost nothing until touched.
+  const buffer = Buffer.alloc(limit + 1);
+  let length = 0;
+  while (length <= limit) {
+    const { bytesRead } = await readFd(fd, buffer, length, limit + 1 - length, stat.isFile() ? length : null);
+    if (bytesRead === 0) return buffer.subarray(0, length);
+    length += bytesRead;
   }
+  throw tooLarge(name, limit);
 }
 
 /** The socket waits in the event loop for the first writer, not in a thread; it closes the descriptor. */
@@ -85,8 +121,6 @@ async function drain(fd: number, { limit, signal }: ReadOptions, name: string): 
   return Buffer.concat(chunks);
 }
 
-const NAME_THE_FILE = { hint: 'name the file itself' };
-
 const tooLarge = (name: string, limit: number): HoldfastError =>
   new HoldfastError('ERR_FILE_TOO_LARGE', `the ${name} is larger than ${limit} bytes`, {
     hint: 'check that the path names the right file',
@@ -96,11 +130,6 @@ const noPath = (what: string): HoldfastError =>
   new HoldfastError('ERR_OPTION_INVALID', `the ${what} was named by something that is no path`, {
     hint: 'give the path of the file, not its content',
   });
-
-function interrupted(name: string, { reason }: AbortSignal): HoldfastError {
-  if (reason instanceof HoldfastError) return reason;
-  return new HoldfastError('ERR_INTERRUPTED', `reading the ${name} was interrupted`, { cause: reason });
-}
 
 function unreadable(name: string, path: string, cause: unknown): HoldfastError {
   const code = systemCodeOf(cause) ?? messageOf(cause);

@@ -2,10 +2,20 @@ import { isAbsolute } from 'node:path';
 import { inspect } from 'node:util';
 import { HoldfastError, messageOf, SecretError } from './errors.ts';
 import { readBounded } from './read-file.ts';
-import { type KeyUri, parseKeyUri } from './uri.ts';
+import { type KeyUri, parseKeyUri, textOf } from './uri.ts';
 
 /** A secret as the caller has it, or a function that fetches it when it is needed and not before. */
-export type SecretSource = string | Uint8Array | ((request: SecretRequest) => SecretValue | Promise<SecretValue>);
+export type SecretSource = string | Uint8Array | SecretFunction;
+
+/**
+ * Fetches a secret. It counts as a stored one, which is not spent on the last try of a token and may be used again
+ * without a question, unless the function says that it asks a person: see `askPerson`.
+ */
+export interface SecretFunction {
+  (request: SecretRequest): SecretValue | Promise<SecretValue>;
+  /** True when it asks a person each time. Default: false. */
+  readonly interactive?: boolean | undefined;
+}
 
 /** `undefined` means: there is nobody to ask. A `Secret` is wiped after its use, bytes stay the caller's. */
 export type SecretValue = string | Uint8Array | Secret | undefined;
@@ -54,14 +64,28 @@ export class Secret {
   }
 }
 
+/** A source that asks a person each time. Only such a secret may be spent on the last try of a token. */
+export function askPerson(ask: (request: SecretRequest) => SecretValue | Promise<SecretValue>): SecretFunction {
+  return Object.assign((request: SecretRequest) => ask(request), { interactive: true });
+}
+
+/** Whether a person is asked; whatever does not say so is taken for stored. */
+export const asksPerson = (source: SecretSource | undefined): boolean =>
+  typeof source === 'function' && source.interactive === true;
+
 /**
  * Ask for a secret, now that it is needed. The caller wipes it.
  *
  * @throws {SecretError} `ERR_SECRET_REQUIRED` when there is no source, or the source has nothing
+ * @throws {HoldfastError} `ERR_OPTION_INVALID` when source or answer is something else
  */
 export async function askSecret(source: SecretSource | undefined, request: SecretRequest): Promise<Secret> {
-  const value = typeof source === 'function' ? await source(request) : source;
-  if (value !== undefined) return value instanceof Secret ? value : new Secret(value);
+  checkSecretSource(source);
+  const value: unknown = typeof source === 'function' ? await source(request) : source;
+  if (value instanceof Secret) return value;
+  if (typeof value === 'string' || value instanceof Uint8Array) return new Secret(value);
+  // The value stays out of the error: a PIN given as a number is a PIN.
+  if (value !== undefined) throw notASecret(`the ${request.kind} of ${request.of} is neither text nor bytes`);
   throw new SecretError('ERR_SECRET_REQUIRED', `${request.of} needs its ${request.kind}, and none was given`, {
     hint: source === undefined ? `give the ${request.kind} (docs/cli.md names the ways)` : `there was nobody to ask`,
     triesLeft: request.triesLeft,
@@ -91,6 +115,24 @@ export function secretFromFile(source: string): SecretSource {
       throw new SecretError('ERR_SECRET_UNREADABLE', messageOf(cause), { hint, cause });
     }
   };
+}
+
+/**
+ * The secret that a key URI carries as `pin-value`, or names as `pin-source` (RFC 7512 §2.4); undefined when it does
+ * neither. Nothing is read yet.
+ *
+ * @throws {HoldfastError} `ERR_URI_INVALID` for both at once, and for a source that is no file
+ */
+export function secretOf({ query }: KeyUri): SecretSource | undefined {
+  const value = query.get('pin-value');
+  const source = textOf(query, 'pin-source');
+  if (source === undefined) return value;
+  const refuse = (message: string, hint: string): never => {
+    throw new HoldfastError('ERR_URI_INVALID', message, { hint });
+  };
+  if (value) return refuse('the key URI has a pin-value and a pin-source', 'keep one of them');
+  if (isAbsolute(source.replace(/^file:(\/\/)?(?=\/)/, ''))) return secretFromFile(source);
+  return refuse('the pin-source is neither a file: URI nor an absolute path', 'write pin-source=file:/path/to/secret');
 }
 
 /** The path of a secret's file. What is no path may be the secret itself, so it is not repeated. */
@@ -125,7 +167,8 @@ export async function withSecret<T>(
 export function checkSecretSource(source: unknown): asserts source is SecretSource | undefined {
   if (source === undefined || typeof source === 'string' || typeof source === 'function') return;
   if (source instanceof Uint8Array) return;
-  throw new HoldfastError('ERR_OPTION_INVALID', 'a secret is a string, bytes, or a function that returns one', {
-    hint: 'correct the option "secret"',
-  });
+  throw notASecret('a secret is a string, bytes, or a function that returns one');
 }
+
+const notASecret = (message: string): HoldfastError =>
+  new HoldfastError('ERR_OPTION_INVALID', message, { hint: 'correct the option "secret": a number is no PIN' });

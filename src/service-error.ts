@@ -4,20 +4,21 @@ import type { HttpAnswer } from './http.ts';
 /** Seconds that the answer's `Date` may differ from the local clock before holdfast speaks of it. */
 const SKEW_NOTICED = 60;
 
-/** What a refusal means, the likeliest cause first. Texts as seen on the service. */
+/** What a refusal means, the likeliest cause first. Texts as seen on the service; the cause is often less than they say. */
 const HINTS: readonly (readonly [text: RegExp, hint: string])[] = [
   [
     /^Untrusted signing certificate/i,
-    'give the intermediates (--intermediates) that lead from the certificate to this trust anchor, or name the right anchor',
+    'name the trust anchor whose CA issued the certificate, or give the intermediates that lead up to it (--intermediates)',
   ],
   [
     /Insufficient certificate/i,
-    'have the certificate issued again as version 3, with key usage digitalSignature and CA:FALSE, by the CA of this trust anchor',
+    'have the certificate issued again with key usage digitalSignature, as version 3, with CA:FALSE, by the CA of this trust anchor',
   ],
   [/^Certificate revoked/i, 'the certificate is on a revocation list of the trust anchor: get a new one'],
   [/Trust Anchor wasn.t found/i, 'check the trust anchor ARN, its region and account'],
   [/Trust Anchor is disabled/i, 'enable the trust anchor'],
   [/Invalid or empty profile/i, 'check the profile ARN, its region and account'],
+  [/Profile is disabled/i, 'enable the profile'],
   [/isn.t one of those listed in the Profile/i, 'add the role to the profile, or name a role that it lists'],
   [/Not authorized to set roleSessionName/i, 'leave out the role session name, or let the profile accept one'],
   [/exceeds the MaxSessionDuration/i, "ask for a shorter session, or raise the role's maximum session duration"],
@@ -27,8 +28,14 @@ const HINTS: readonly (readonly [text: RegExp, hint: string])[] = [
   ],
   [
     /^Unable to assume role/i,
-    'check that the role exists, and its trust policy: principal rolesanywhere.amazonaws.com, the actions AssumeRole, TagSession and SetSourceIdentity, and its conditions',
+    'check the trust policy of the role: principal rolesanywhere.amazonaws.com, the actions AssumeRole, TagSession and SetSourceIdentity, then its conditions; then check that the role exists',
   ],
+  [/at 'durationSeconds' failed/i, 'ask for a session inside the bounds that the service names (--session-duration)'],
+  [/at 'roleSessionName' failed/i, 'choose a role session name that the service takes'],
+  [/at '\w+Arn' failed/i, 'copy the ARN once more'],
+  // Of the operations that make a trust anchor.
+  [/Incorrect basic constraints/i, 'give the certificate of a CA: one with CA:TRUE'],
+  [/AWS PCA did not allow/i, 'check the ARN of the private CA, that it is active, and that Roles Anywhere may read it'],
 ];
 
 /** An answer that is not 2xx, in words: restJson1's error envelope, or whatever came instead. */
@@ -66,7 +73,7 @@ export const requestIdOf = ({ headers }: HttpAnswer): string | undefined =>
 
 /** restJson1: what stands behind `#` and before `:`. */
 const nameOf = (code: string | undefined): string | undefined =>
-  (code && plain(code.replace(/^.*#/, '').replace(/:.*$/, ''))) || undefined;
+  (code && plain(code.split('#').at(-1)?.split(':')[0] ?? '')) || undefined;
 
 function readEnvelope(body: string): { message?: string; code?: string } {
   let value: unknown;

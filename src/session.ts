@@ -2,27 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type ArnOptions, checkArns } from './arn.ts';
 import { endpointUrl } from './endpoint.ts';
 import { HoldfastError, ServiceError } from './errors.ts';
-import { type HttpAnswer, interrupted, type Send, send as sendHttp } from './http.ts';
-import {
-  clockHint,
-  clockSkew,
-  describe,
-  isSignatureRefused,
-  NOT_THE_SERVICE,
-  refusal,
-  requestIdOf,
-} from './service-error.ts';
+import { type Send, send as sendHttp } from './http.ts';
+import { interrupted } from './limits.ts';
+import { chooseProxy, type HttpProxy } from './proxy-choice.ts';
+import { clockSkew, isSignatureRefused, refusal } from './service-error.ts';
+import { type Credentials, readSession } from './session-answer.ts';
 import { type HttpRequest, type SigningIdentity, signRequest } from './sigv4.ts';
-
-/** Temporary AWS credentials in the AWS SDK's own shape, and where they came from. */
-export interface Credentials {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken: string;
-  readonly expiration: Date;
-  /** 12 digits, from the assumed role. */
-  readonly accountId: string;
-}
 
 export interface SessionOptions extends ArnOptions {
   /** Seconds, 900 to 43200; the profile and the role may allow less. Default: 3600. */
@@ -39,6 +24,12 @@ export interface SessionOptions extends ArnOptions {
   useDualstackEndpoint?: boolean | undefined;
   /** Path of PEM certificates that are trusted besides the system's. Default: none. */
   caBundle?: string | undefined;
+  /**
+   * URL of an http or https proxy that connects to the endpoint, with user name and password if it wants them; false for
+   * none. Never used for an endpoint on this machine. Default: HTTPS_PROXY (https_proxy) of the environment, unless
+   * NO_PROXY (no_proxy) names the endpoint.
+   */
+  proxy?: string | false | undefined;
   /** Requests sent at most while the service is down or throttles. Default: 3. */
   attempts?: number | undefined;
   /** Ends whatever is under way. */
@@ -59,6 +50,8 @@ export interface CheckedSession {
   readonly url: URL;
   readonly region: string;
   readonly account: string;
+  /** Undefined where none applies. */
+  readonly proxy: HttpProxy | undefined;
 }
 
 /**
@@ -91,11 +84,8 @@ export function checkSession(options: SessionOptions): CheckedSession {
     );
   }
   if (attempts !== undefined && !isInteger(attempts, 1, 20)) refuse(`attempts is ${attempts}`, 'give 1 to 20');
-  return {
-    url: endpointUrl({ ...options, partition: anchor.partition, region: anchor.region }),
-    region: anchor.region,
-    account: anchor.account,
-  };
+  const url = endpointUrl({ ...options, partition: anchor.partition, region: anchor.region });
+  return { url, region: anchor.region, account: anchor.account, proxy: chooseProxy(url, options.proxy) };
 }
 
 const isInteger = (value: number, least: number, most: number): boolean =>
@@ -108,10 +98,29 @@ const isInteger = (value: number, least: number, most: number): boolean =>
  * neither a PIN nor a touch. It is signed again only after four minutes, or once when the service's clock says another
  * time than ours.
  *
- * @throws {ServiceError} `ERR_SERVICE_*`, `ERR_ROLE_MISMATCH`
+ * @throws {ServiceError} `ERR_SERVICE_*`, `ERR_PROXY_REFUSED`, `ERR_ROLE_MISMATCH`
  * @throws {HoldfastError} what {@link checkSession} and the signer throw; `ERR_INTERRUPTED`
  */
 export async function createSession(identity: SigningIdentity, options: SessionOptions): Promise<Credentials> {
+  return (await requestSession(identity, options)).credentials;
+}
+
+/** Credentials, and by how many milliseconds the service's clock is ahead of ours. */
+export interface Grant {
+  readonly credentials: Credentials;
+  readonly skew: number;
+}
+
+/**
+ * {@link createSession} for those who come again.
+ *
+ * @param knownSkew milliseconds by which the service's clock was ahead the last time
+ */
+export async function requestSession(
+  identity: SigningIdentity,
+  options: SessionOptions,
+  knownSkew = 0,
+): Promise<Grant> {
   const { send = sendHttp, now = () => new Date(), wait = sleep, attempts = 3, signal } = options;
   const session = checkSession(options);
   const unsigned: HttpRequest = {
@@ -121,8 +130,9 @@ export async function createSession(identity: SigningIdentity, options: SessionO
     body: requestBody(options),
   };
   let signed: { request: HttpRequest; at: number } | undefined;
-  /** Milliseconds to add to our clock, once the service has shown that it is wrong. */
-  let skew = 0;
+  /** Milliseconds to add to our clock, as far as the service has shown that it is wrong. */
+  let skew = knownSkew;
+  let corrected = false;
 
   for (let attempt = 1; ; attempt += 1) {
     if (signal?.aborted) throw interrupted(signal);
@@ -131,19 +141,26 @@ export async function createSession(identity: SigningIdentity, options: SessionO
       const scope = { region: session.region, service: 'rolesanywhere', date: new Date(at + skew) };
       signed = { request: await unlessAborted(signRequest(unsigned, identity, scope), signal), at };
     }
-    const outcome = await send(signed.request, { signal, caBundle: options.caBundle }).catch((thrown: unknown) => {
+    const how = { signal, caBundle: options.caBundle, proxy: session.proxy };
+    const outcome = await send(signed.request, how).catch((thrown: unknown) => {
       if (signal?.aborted) throw interrupted(signal);
       if (isTransient(thrown)) return thrown;
       throw thrown;
     });
     const answer = outcome instanceof ServiceError ? undefined : outcome;
-    if (answer && answer.status >= 200 && answer.status < 300)
-      return readSession(answer, session, options.roleArn, now());
+    const found = answer && clockSkew(answer, now());
+    if (answer && answer.status >= 200 && answer.status < 300) {
+      const theirNow = new Date(now().getTime() + (found ?? skew));
+      return {
+        credentials: readSession(answer, { ...session, roleArn: options.roleArn }, theirNow),
+        skew: found ?? skew,
+      };
+    }
 
     const failure = answer ? refusal(answer, session.url.host, now()) : (outcome as ServiceError);
-    const found = answer && skew === 0 ? clockSkew(answer, now()) : undefined;
-    const clockWrong = found !== undefined && Math.abs(found) >= SIGNED_FRESH;
+    const clockWrong = !corrected && found !== undefined && Math.abs(found - skew) >= SIGNED_FRESH;
     if (clockWrong) {
+      corrected = true;
       skew = found;
       signed = undefined;
     }
@@ -188,54 +205,3 @@ function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Pr
     void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
 }
-
-function readSession(answer: HttpAnswer, session: CheckedSession, roleArn: string, now: Date): Credentials {
-  const details = { status: answer.status, requestId: requestIdOf(answer) };
-  const unusable = (what: string, hint = NOT_THE_SERVICE): never => {
-    const message = `${session.url.host} answered ${answer.status} ${what}`;
-    throw new ServiceError('ERR_SERVICE_ANSWER_INVALID', message, { ...details, hint });
-  };
-  const [granted] = credentialSet(answer.body) ?? unusable(describe(answer));
-  if (!granted?.credentials) return unusable('with an empty credential set');
-  if (granted.roleArn !== undefined && granted.roleArn !== roleArn) {
-    throw new ServiceError(
-      'ERR_ROLE_MISMATCH',
-      `${session.url.host} returned credentials of another role than was asked`,
-      {
-        ...details,
-        hint: 'do not use this endpoint: it is not the Roles Anywhere you asked',
-      },
-    );
-  }
-  const { accessKeyId, secretAccessKey, sessionToken, expiration } = granted.credentials;
-  const expires = new Date(isText(expiration) && RFC_3339.test(expiration) ? expiration : Number.NaN);
-  if (!isText(accessKeyId) || !isText(secretAccessKey) || !isText(sessionToken) || Number.isNaN(expires.getTime())) {
-    return unusable('with incomplete credentials');
-  }
-  // No SDK would take them: each of its calls would ask for new ones, and each time the key would sign.
-  if (expires <= now) {
-    return unusable(`with credentials that expired at ${expires.toISOString()}`, clockHint(answer, now));
-  }
-  const accountId = /^arn:[^:]*:sts::(\d{12}):/.exec(String(granted.assumedRoleUser?.arn))?.[1] ?? session.account;
-  return { accessKeyId, secretAccessKey, sessionToken, expiration: expires, accountId };
-}
-
-interface Granted {
-  readonly credentials?: Record<'accessKeyId' | 'secretAccessKey' | 'sessionToken' | 'expiration', unknown>;
-  readonly roleArn?: unknown;
-  readonly assumedRoleUser?: { readonly arn?: unknown };
-}
-
-/** The answer's credential set; empty when it has none, undefined when the answer is no JSON. */
-function credentialSet(body: string): readonly (Granted | null)[] | undefined {
-  try {
-    const set: unknown = (JSON.parse(body) as { credentialSet?: unknown } | null)?.credentialSet;
-    return Array.isArray(set) ? set : [];
-  } catch {
-    return undefined;
-  }
-}
-
-const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
-
-const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';

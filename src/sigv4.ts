@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Certificate, KeyType } from './certificate.ts';
+import { type Certificate, type KeyType, keyTypeOf } from './certificate.ts';
 import { HoldfastError, messageOf } from './errors.ts';
 import type { Signer } from './signer.ts';
 
@@ -34,6 +34,7 @@ export interface SigningIdentity {
 const ALGORITHMS: Readonly<Record<KeyType, string>> = {
   RSA: 'AWS4-X509-RSA-SHA256',
   EC: 'AWS4-X509-ECDSA-SHA256', // SHA-256 whatever the curve
+  'ML-DSA': 'AWS4-X509-MLDSA', // whatever the parameter set; the signature as it is
 };
 
 /** What a request that was signed before must lose before it is signed again; the other headers are replaced. */
@@ -44,7 +45,8 @@ const FORMER_SIGNATURE: ReadonlySet<string> = new Set(['authorization', 'x-amz-x
  * verifies the signature against the certificate before it leaves.
  *
  * @returns the request with header names in lower case
- * @throws {HoldfastError} `ERR_CERTIFICATE_MISMATCH`, `ERR_SIGNING_FAILED`, and whatever the signer throws
+ * @throws {HoldfastError} `ERR_CERTIFICATE_UNSUITABLE`, `ERR_CERTIFICATE_MISMATCH`, `ERR_SIGNING_FAILED`, and whatever
+ *   the signer throws
  */
 export async function signRequest(
   request: HttpRequest,
@@ -52,7 +54,7 @@ export async function signRequest(
   scope: SigningScope,
 ): Promise<HttpRequest> {
   const { certificate, chain, signer } = identity;
-  const algorithm = ALGORITHMS[certificate.keyType];
+  const algorithm = ALGORITHMS[keyTypeOf(certificate)];
   const given = Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value] as const);
   const headers: Record<string, string> = {
     ...Object.fromEntries(given.filter(([name]) => !FORMER_SIGNATURE.has(name))),

@@ -6,9 +6,12 @@ import { HoldfastError } from './errors.ts';
  * Printing it in any way shows `pin-value=***`.
  */
 export interface KeyUri {
-  /** Lower case, without the colon. A bare path has the scheme `file`. */
+  /** Lower case, without the colon. A bare path has the scheme `file`, and `-` is `fd:0`. */
   readonly scheme: string;
-  /** What stands between scheme and query when it is no attribute list: the path of a `file:` URI, decoded. Else empty. */
+  /**
+   * What stands between scheme and query when it is no attribute list: the path of `file:`, decoded, the name of a
+   * variable (`env:`), the number of a descriptor (`fd:`). Else empty.
+   */
   readonly location: string;
   /** The `;`-separated attributes, percent-decoded to bytes. */
   readonly path: ReadonlyMap<string, Uint8Array>;
@@ -22,19 +25,24 @@ export interface KeyUri {
 /** Attributes whose value is a secret, wherever they stand: `pin-value`, `auth-value`, and those names mistyped. */
 const isSecret = (name: string): boolean => /pin|pass|auth|secret/i.test(name) && !/-source$/i.test(name);
 
-/** Schemes whose part before the query is a path on this machine, not a list of attributes. */
-const LOCATION_SCHEMES: ReadonlySet<string> = new Set(['file']);
+/** Schemes whose part before the query is no list of attributes, and how it is read. */
+const LOCATION_SCHEMES: ReadonlyMap<string, (text: string) => string> = new Map([
+  ['file', readPath],
+  ['env', readVariable],
+  ['fd', readDescriptorNumber],
+]);
 
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 /**
- * Read a key URI, or a bare path.
+ * Read a key URI, a bare path, or `-` for standard input.
  *
  * @throws {HoldfastError} `ERR_URI_INVALID`; the message never repeats a value
  */
 export function parseKeyUri(text: string): KeyUri {
   if (text === '') throw invalid('the key URI is empty', 'name a key file or a key URI such as pkcs11:token=...');
   if (text.includes('\0')) throw invalid('the key URI contains a NUL character', 'write it as %00');
+  if (text === '-') return keyUri({ scheme: 'fd', location: '0', path: new Map(), query: new Map() });
   // One letter before the colon is a Windows drive, not a scheme.
   const match = /^([a-z][a-z0-9+.-]+):(.*)$/is.exec(text);
   if (!match) return keyUri({ scheme: 'file', location: checkLocation(text), path: new Map(), query: new Map() });
@@ -44,14 +52,32 @@ export function parseKeyUri(text: string): KeyUri {
   const mark = rest.indexOf('?');
   const left = mark < 0 ? rest : rest.slice(0, mark);
   const query = attributes(mark < 0 ? '' : rest.slice(mark + 1), '&', QUERY_CHARACTERS);
-  if (!LOCATION_SCHEMES.has(scheme)) {
-    return keyUri({ scheme, location: '', path: attributes(left, ';', PATH_CHARACTERS), query });
-  }
-  // RFC 8089 §2, and its appendix E.2: in file:///C:/key.pem the path is C:/key.pem.
-  const location = percentDecode(left.replace(/^\/\/(localhost)?(?=\/)/, '').replace(/^\/(?=[a-z]:[\\/])/i, ''));
-  if (location.length === 0) throw invalid(`${scheme}: names no file`, `write ${scheme}:/path/to/key.pem`);
+  const readLocation = LOCATION_SCHEMES.get(scheme);
+  return readLocation
+    ? keyUri({ scheme, location: readLocation(left), path: new Map(), query })
+    : keyUri({ scheme, location: '', path: attributes(left, ';', PATH_CHARACTERS), query });
+}
+
+/** RFC 8089 §2, and its appendix E.2: in file:///C:/key.pem the path is C:/key.pem. */
+function readPath(text: string): string {
+  const location = percentDecode(text.replace(/^\/\/(localhost)?(?=\/)/, '').replace(/^\/(?=[a-z]:[\\/])/i, ''));
+  if (location.length === 0) throw invalid('file: names no file', 'write file:/path/to/key.pem');
   if (!isUtf8(location)) throw invalid('the path of the key file is not UTF-8', 'percent-encode its UTF-8 bytes');
-  return keyUri({ scheme, location: checkLocation(location.toString('utf8')), path: new Map(), query });
+  return checkLocation(location.toString('utf8'));
+}
+
+/** What POSIX calls a name: anything else may be the key itself, and is not repeated. */
+function readVariable(text: string): string {
+  if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(text)) return text;
+  throw invalid('env: is not followed by the name of an environment variable', 'write env:NAME, not its value');
+}
+
+function readDescriptorNumber(text: string): string {
+  if (/^(0|[3-9]|[1-9]\d{1,5})$/.test(text)) return text;
+  throw invalid(
+    'fd: is not followed by the number of a descriptor to read',
+    'write fd:3 or the like, and - or fd:0 for standard input; 1 and 2 are for output',
+  );
 }
 
 /** A path is printed as it is, so it must not be a misspelt key URI that holds a secret. */

@@ -1,5 +1,6 @@
 // What cannot be exercised everywhere: the list, and the conditions that it names. Read by the tests, which skip by it,
 // and by scripts/test.mjs, which under CI=true accepts no other skip.
+import { generateKeyPairSync } from 'node:crypto';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,8 +21,17 @@ const onPath = (program) =>
     }
   });
 
+const isWithoutMlDsa = () => {
+  try {
+    return generateKeyPairSync('ml-dsa-44').publicKey.asymmetricKeyType !== 'ml-dsa-44';
+  } catch {
+    return true;
+  }
+};
+
 const CONDITIONS = {
   'no-docker-engine': async () => (await findEngine()) === undefined,
+  'node-without-ml-dsa': isWithoutMlDsa,
   'no-captures': () => !existsSync(CAPTURES),
   'is-root': () => process.getuid?.() === 0,
   'not-root': () => process.getuid?.() !== 0,

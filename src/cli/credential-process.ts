@@ -1,5 +1,6 @@
 import {
   type Credentials,
+  checkSession,
   getCredentials,
   HoldfastError,
   parseKeyUri,
@@ -14,7 +15,6 @@ import { formatDate } from './output.ts';
 export async function credentialProcess(context: Context): Promise<void> {
   const { flags, output } = context;
   checkRequired(context);
-  if (flags.on('with-proxy')) output.tell('warning', 'no proxy is used yet: --with-proxy has no effect');
   const init = initFrom(context);
   if (flags.on('debug')) for (const line of plan(init)) output.tell('debug', line);
   let credentials: Credentials;
@@ -29,24 +29,28 @@ export async function credentialProcess(context: Context): Promise<void> {
 }
 
 /** What is about to happen, without secrets: key URIs print without theirs. */
-function plan({ key, certificate, roleArn, endpoint, region, caBundle }: RolesAnywhereInit): string[] {
+function plan(init: RolesAnywhereInit): string[] {
+  const { key, certificate, roleArn, caBundle } = init;
+  const { url, region, proxy } = checkSession(init);
   return [
     `key: ${String(key)}`,
     `certificate: ${typeof certificate === 'string' ? String(parseKeyUri(certificate)) : 'beside the key'}`,
     `role: ${roleArn}`,
-    `endpoint: ${endpoint ?? "the region's"}, region: ${region ?? "the trust anchor's"}, CA bundle: ${caBundle ?? 'none'}`,
+    `endpoint: ${url.href}, region: ${region}, CA bundle: ${caBundle ?? 'none'}`,
+    `proxy: ${proxy?.description ?? 'none'}`,
   ];
 }
 
 /** What the error does not know: the command line and the environment around it. */
-function explain(thrown: unknown, { flags, env, output, received }: Context): void {
+function explain(thrown: unknown, { flags, output, received }: Context): void {
   if (thrown instanceof ServiceError) {
     const { status, awsCode, requestId } = thrown;
     if (flags.on('debug')) {
       output.tell('debug', `status ${status ?? 'none'}, code ${awsCode ?? 'none'}, request id ${requestId ?? 'none'}`);
     }
-    const proxy = ['HTTPS_PROXY', 'https_proxy'].find((name) => env[name]);
-    if (status === undefined && proxy) output.tell('warning', `${proxy} is set, but no proxy is used yet`);
+    if (thrown.code === 'ERR_SERVICE_UNREACHABLE' && flags.on('use-fips-endpoint')) {
+      output.tell('note', 'this is a FIPS endpoint: not every region has one');
+    }
   }
   const isLost = thrown instanceof HoldfastError && thrown.code === 'ERR_CERTIFICATE_REQUIRED';
   if (isLost && flags.text('certificate') === undefined) output.tell('note', `received ${received}`);
@@ -78,11 +82,11 @@ function checkRequired({ flags, received }: Context): void {
   }
   if (missing.length === 0) return;
   throw new HoldfastError('ERR_FLAG_MISSING', `missing: ${missing.join(', ')}`, {
-    hint: `add it, all on one line; received ${received}`,
+    hint: `add it, all on one line, or to the config file; received ${received}`,
   });
 }
 
-function initFrom({ flags, env, output, signal }: Context): RolesAnywhereInit {
+function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
   const module = flags.text('pkcs11-lib');
   const [keyText, certificate] = (['private-key', 'certificate'] as const).map((name) => {
     const text = flags.text(name);
@@ -93,9 +97,6 @@ function initFrom({ flags, env, output, signal }: Context): RolesAnywhereInit {
     parseKeyUri(keyText ?? (certificate as string)),
   );
   const seconds = flags.integer('deadline');
-  if (seconds !== undefined && (seconds < 1 || seconds > 86_400)) {
-    throw new HoldfastError('ERR_OPTION_INVALID', `--deadline is ${seconds}`, { hint: 'give 1 to 86400 seconds' });
-  }
   return {
     key,
     // A URI that stands for both leaves the certificates to the open key.
@@ -107,18 +108,16 @@ function initFrom({ flags, env, output, signal }: Context): RolesAnywhereInit {
     roleSessionName: flags.text('role-session-name'),
     durationSeconds: flags.integer('session-duration'),
     region: flags.text('region'),
-    endpoint: flags.text('endpoint') ?? endpointFrom(env),
-    caBundle: flags.text('ca-bundle') ?? (env.AWS_CA_BUNDLE || undefined),
+    endpoint: flags.text('endpoint'),
+    useFipsEndpoint: flags.on('use-fips-endpoint'),
+    useDualstackEndpoint: flags.on('use-dualstack-endpoint'),
+    caBundle: flags.text('ca-bundle'),
+    proxy: flags.text('proxy') === 'off' ? false : flags.text('proxy'),
+    attempts: flags.integer('max-attempts'),
     strictFiles: flags.on('strict-files'),
     deadline: seconds === undefined ? undefined : seconds * 1000,
     secret: secretFor(key, flags, signal),
     notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
     signal,
   };
-}
-
-/** The SDKs' variables. Unlike the reference client's, our flag beats both. */
-function endpointFrom(env: NodeJS.ProcessEnv): string | undefined {
-  if (env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS?.toLowerCase() === 'true') return undefined;
-  return env.AWS_ENDPOINT_URL_ROLESANYWHERE || env.AWS_ENDPOINT_URL || undefined;
 }

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
+import { devNull } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { systemCodeOf } from '../errors.ts';
@@ -158,7 +159,10 @@ async function credentialProcess(
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
   const arns = ['--trust-anchor-arn', trustAnchorArn, '--profile-arn', profileArn, '--role-arn', roleArn];
   const args = [main, 'credential-process', ...flags, ...arns, '--endpoint', endpoint];
-  const { env, signal } = context;
+  const { signal } = context;
+  // Nothing that the user has set elsewhere belongs into this: the demo is the same on every machine.
+  const plain = Object.entries(context.env).filter(([name]) => !/^(AWS|HOLDFAST)_/i.test(name));
+  const env = { ...Object.fromEntries(plain), HOLDFAST_CONFIG: devNull, AWS_CONFIG_FILE: devNull };
   const child = promisify(execFile)(process.execPath, args, { env, signal });
   const { stdout } = await child.catch((cause: { stderr?: string; code?: string | number }) => {
     signal.throwIfAborted();
@@ -184,6 +188,8 @@ async function callerOf(service: LocalRolesAnywhere, given: Omit<ProcessCredenti
   const client = new sdk.STSClient({
     region: service.region,
     endpoint: service.stsEndpoint,
+    useFipsEndpoint: false,
+    useDualstackEndpoint: false,
     credentials: {
       accessKeyId: given.AccessKeyId,
       secretAccessKey: given.SecretAccessKey,

@@ -18,10 +18,20 @@ export interface Flag {
   readonly value?: string;
   /** Used when the flag is absent. */
   readonly default?: string | number;
+  /** Least and greatest value. */
+  readonly range?: readonly [number, number];
+  /** Comes from no variable and no config file. */
+  readonly secret?: true;
   readonly help: string;
 }
 
 export const FLAGS = {
+  config: {
+    type: 'string',
+    commands: ['credential-process', 'local'],
+    value: 'PATH',
+    help: 'config file; default: holdfast/config in $XDG_CONFIG_HOME or ~/.config',
+  },
   certificate: {
     type: 'string',
     commands: ['credential-process'],
@@ -69,6 +79,7 @@ export const FLAGS = {
     commands: ['credential-process'],
     value: 'SECONDS',
     default: 3600,
+    range: [900, 43_200],
     help: 'life of the session, 900 to 43200',
   },
   region: {
@@ -83,11 +94,29 @@ export const FLAGS = {
     value: 'URL',
     help: 'base URL of the service: https, or http on this machine',
   },
+  'use-fips-endpoint': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: "use the region's FIPS endpoint; not every region has one",
+  },
+  'use-dualstack-endpoint': {
+    type: 'boolean',
+    commands: ['credential-process'],
+    help: "use the region's dual stack endpoint: IPv6 and IPv4",
+  },
+  'max-attempts': {
+    type: 'integer',
+    commands: ['credential-process'],
+    value: 'NUMBER',
+    default: 3,
+    range: [1, 20],
+    help: 'requests sent at most while the service is down or throttles, 1 to 20',
+  },
   'ca-bundle': {
     type: 'string',
     commands: ['credential-process'],
     value: 'PATH',
-    help: 'PEM file of certificate authorities to trust for TLS besides the usual ones; default: AWS_CA_BUNDLE',
+    help: 'PEM file of certificate authorities to trust for TLS besides the usual ones',
   },
   'pkcs11-lib': {
     type: 'string',
@@ -99,6 +128,7 @@ export const FLAGS = {
     type: 'string',
     commands: ['credential-process', 'local'],
     value: 'PASSPHRASE',
+    secret: true,
     help: 'passphrase of an encrypted key file; default: asked for on the terminal',
   },
   'reuse-pin': {
@@ -115,12 +145,19 @@ export const FLAGS = {
     type: 'integer',
     commands: ['credential-process'],
     value: 'SECONDS',
+    range: [1, 86_400],
     help: 'longest wait for the key to open, and again for its signature; default: no limit',
+  },
+  proxy: {
+    type: 'string',
+    commands: ['credential-process'],
+    value: 'URL|off',
+    help: 'http or https proxy to the endpoint; default: HTTPS_PROXY, unless NO_PROXY names the endpoint',
   },
   'with-proxy': {
     type: 'boolean',
     commands: ['credential-process'],
-    help: 'accepted, but no proxy is used yet',
+    help: 'accepted: the proxy of the environment is used anyway; --proxy off turns it off',
   },
   debug: {
     type: 'boolean',
@@ -153,6 +190,7 @@ export const FLAGS = {
     type: 'string',
     commands: ['credential-process'],
     value: 'PASSWORD',
+    secret: true,
     help: 'not supported yet',
   },
   'no-tpm-key-password': {
@@ -165,6 +203,7 @@ export const FLAGS = {
     commands: ['local'],
     value: 'PORT',
     default: 0,
+    range: [0, 65_535],
     help: 'port on 127.0.0.1; 0 lets the system choose',
   },
   tls: {
@@ -176,6 +215,7 @@ export const FLAGS = {
     type: 'integer',
     commands: ['local'],
     value: 'SECONDS',
+    range: [1, 43_200],
     help: 'life of every session that is vended, even below 900, to try refreshes; default: what is asked for',
   },
   key: {
@@ -220,53 +260,10 @@ export const isCommand = (word: string): word is CommandName => Object.hasOwn(CO
 export const flagsOf = (command: CommandName): readonly FlagName[] =>
   (Object.keys(FLAGS) as FlagName[]).filter((name) => flagOf(name)?.commands.includes(command));
 
-export interface Refusal {
-  readonly code: 'ERR_STORE_INCAPABLE' | 'ERR_OPTION_INVALID';
-  readonly why: string;
-  readonly hint: string;
-}
-
-const NO_TPM: Refusal = {
-  code: 'ERR_STORE_INCAPABLE',
-  why: 'TPM keys are not supported yet',
-  hint: 'use a key file or a pkcs11: key (a TPM can be reached through a PKCS#11 module)',
-};
-
-const NO_OS_STORE: Refusal = {
-  code: 'ERR_STORE_INCAPABLE',
-  why: 'certificate stores of the operating system are not supported yet',
-  hint: 'name the certificate and its key with --certificate and --private-key',
-};
-
-/** Flags that are known, so that nobody hunts for a typing error, but refused when they ask for something. */
-export const REFUSED: Readonly<Partial<Record<FlagName, Refusal>>> = {
-  'no-verify-ssl': {
-    code: 'ERR_OPTION_INVALID',
-    why: 'holdfast never turns TLS verification off',
-    hint: 'name the certificate authority of the endpoint with --ca-bundle or AWS_CA_BUNDLE',
-  },
-  'cert-selector': NO_OS_STORE,
-  'system-store-name': NO_OS_STORE,
-  'use-latest-expiring-certificate': NO_OS_STORE,
-  'tpm-key-password': NO_TPM,
-  'no-tpm-key-password': NO_TPM,
-};
-
-/** Pairs that exclude each other, as the reference client groups and writes them. */
-export const EXCLUSIVE: readonly (readonly [FlagName, FlagName])[] = [
-  ['cert-selector', 'intermediates'],
-  ['cert-selector', 'reuse-pin'],
-  ['certificate', 'cert-selector'],
-  ['certificate', 'system-store-name'],
-  ['no-tpm-key-password', 'cert-selector'],
-  ['no-tpm-key-password', 'tpm-key-password'],
-  ['pkcs8-password', 'tpm-key-password'],
-  ['private-key', 'cert-selector'],
-  ['private-key', 'system-store-name'],
-  ['private-key', 'use-latest-expiring-certificate'],
-  ['system-store-name', 'reuse-pin'],
-  ['tpm-key-password', 'cert-selector'],
-  ['tpm-key-password', 'reuse-pin'],
-  ['use-latest-expiring-certificate', 'intermediates'],
-  ['use-latest-expiring-certificate', 'reuse-pin'],
-];
+/**
+ * Flags that may stand in a variable and in the config file as well: those of a session. What a person says once, such
+ * as the port of `local`, and secrets stand on the command line only.
+ */
+export const SETTINGS: readonly FlagName[] = flagsOf('credential-process').filter(
+  (name) => name !== 'help' && name !== 'config' && flagOf(name)?.secret !== true,
+);

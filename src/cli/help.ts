@@ -1,6 +1,8 @@
-import { COMMANDS, type CommandName, type Flag, flagOf, flagsOf } from './flags.ts';
+import { COMMANDS, type CommandName, type Flag, flagOf, flagsOf, SETTINGS } from './flags.ts';
 
 const WIDTH = 100;
+
+const ELSEWHERE = 'Variables (HOLDFAST_ROLE_ARN for --role-arn) and a config file do as well: see docs/cli.md.';
 
 /** The help of holdfast, or of one command, from the tables in flags.ts. */
 export function helpText(command?: CommandName): string {
@@ -26,6 +28,7 @@ export function helpText(command?: CommandName): string {
     '',
     'Flags:',
     ...columns(flagsOf(command).map((name) => describe(name, flagOf(name) as Flag))),
+    ...(flagsOf(command).some((name) => SETTINGS.includes(name)) ? ['', ELSEWHERE] : []),
     '',
   ].join('\n');
 }

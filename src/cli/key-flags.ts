@@ -1,4 +1,4 @@
-import type { SecretSource } from '../secret.ts';
+import { askPerson, type SecretSource } from '../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
 import type { Flags } from './parse.ts';
 import { promptSecret } from './prompt.ts';
@@ -43,6 +43,6 @@ const hasSecret = ({ query }: KeyUri): boolean => SECRET_ATTRIBUTES.some((name) 
  */
 export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): SecretSource | undefined {
   const passphrase = flags.text('pkcs8-password');
-  if (key.scheme === 'file' && passphrase !== undefined) return passphrase;
-  return hasSecret(key) ? undefined : (request) => promptSecret(request, signal);
+  if (key.scheme !== 'pkcs11' && passphrase !== undefined) return passphrase;
+  return hasSecret(key) ? undefined : askPerson((request) => promptSecret(request, signal));
 }

@@ -11,12 +11,14 @@ import { makePlace, type Place } from './place.ts';
  */
 export async function local(context: Context): Promise<void> {
   const { flags, output, signal } = context;
-  const port = inRange(context, 'port', 0, 65_535);
-  const life = inRange(context, 'life', 1, 43_200);
   // The key comes first: what is wrong with it should not need a service to be found.
   const key = flags.text('key');
   const publicKey = key === undefined ? undefined : await publicKeyOf(key, context);
-  const service = await startLocalRolesAnywhere({ port, tls: flags.on('tls'), lifeSeconds: life });
+  const service = await startLocalRolesAnywhere({
+    port: flags.integer('port'),
+    tls: flags.on('tls'),
+    lifeSeconds: flags.integer('life'),
+  });
   try {
     const place = await makePlace(flags.text('directory'));
     try {
@@ -78,12 +80,6 @@ async function publicKeyOf(text: string, { flags, signal, output }: Context): Pr
   } finally {
     await opened.close();
   }
-}
-
-function inRange({ flags }: Context, name: 'port' | 'life', least: number, most: number): number | undefined {
-  const value = flags.integer(name);
-  if (value === undefined || (value >= least && value <= most)) return value;
-  throw new HoldfastError('ERR_OPTION_INVALID', `--${name} is ${value}`, { hint: `give ${least} to ${most}` });
 }
 
 /** A line to paste into a shell. A secret in the key URI is not repeated. */

@@ -2,7 +2,6 @@ import { HoldfastError } from '../errors.ts';
 import {
   COMMANDS,
   type CommandName,
-  EXCLUSIVE,
   FLAGS,
   type FlagName,
   type FlagNameOf,
@@ -11,12 +10,15 @@ import {
   isCommand,
 } from './flags.ts';
 import { nearest } from './nearest.ts';
+import { EXCLUSIVE } from './refusals.ts';
 import { type FlagValue, readBoolean, readInteger } from './values.ts';
 
 /** A command line, understood. No error and no warning made from it repeats a value: any of them may be a secret. */
 export interface CommandLine {
   /** Undefined when there is no command at all. */
   readonly command: CommandName | undefined;
+  /** What the flags say, by name. */
+  readonly values: ReadonlyMap<FlagName, FlagValue>;
   readonly flags: Flags;
   /** What follows the command and belongs to no flag. */
   readonly words: readonly string[];
@@ -24,17 +26,22 @@ export interface CommandLine {
   readonly places: readonly string[];
 }
 
-/** The flags that were given, by type. An empty text counts as not given, as the reference client has it. */
+/**
+ * The values of the flags, by type, whatever place they come from. An empty text counts as not given, as the reference
+ * client has it.
+ */
 export interface Flags {
   text(name: FlagNameOf<'string'>): string | undefined;
   integer(name: FlagNameOf<'integer'>): number | undefined;
   on(name: FlagNameOf<'boolean'>): boolean;
+  /** Does it ask for something? False for a boolean that is off. */
+  has(name: FlagName): boolean;
   /** Names in the order of the command line, each once, also those whose value is empty. */
   readonly given: readonly FlagName[];
   /** Text flags that were given with an empty value. */
   readonly empty: readonly FlagName[];
-  /** Booleans that were given as false. */
-  readonly off: readonly FlagName[];
+  /** What comes from elsewhere than the command line, and from where: `HOLDFAST_REGION`. */
+  readonly origins: ReadonlyMap<FlagName, string>;
 }
 
 /**
@@ -65,18 +72,18 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     const { name, inline } = splitFlag(arg);
     const { type } = FLAGS[name];
     if (type === 'boolean') {
-      values.set(name, inline === undefined ? true : readBoolean(name, inline));
+      values.set(name, inline === undefined ? true : readBoolean(`--${name}`, inline));
     } else {
       if (inline === undefined) i += 1;
       const text = inline ?? args[i];
       if (text === undefined) throw usage(`flag needs an argument: --${name}`, `write --${name} VALUE`);
-      values.set(name, type === 'integer' ? readInteger(name, text) : text);
+      values.set(name, type === 'integer' ? readInteger(`--${name}`, text) : text);
     }
     last = name;
   }
   const command = commandOf(words[0], values);
   if (command !== undefined) checkFlags(command, [...values.keys()]);
-  return { command, flags: flagsFrom(values), words: words.slice(1), places: places.slice(1) };
+  return { command, values, flags: flagsFrom(values), words: words.slice(1), places: places.slice(1) };
 }
 
 /**
@@ -84,7 +91,9 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
  * splitter turns backslash and line end into a word that begins with the line end.
  */
 function checkContinuation(arg: string, index: number): void {
-  if (!/^[\s\\]*[\\\r\n][\s\\]*(-.*)?$/s.test(arg)) return;
+  const [head = ''] = /^[\s\\]*/.exec(arg) ?? [];
+  const rest = arg.slice(head.length);
+  if (!/[\\\r\n]/.test(head) || (rest !== '' && !rest.startsWith('-'))) return;
   throw new HoldfastError('ERR_LINE_CONTINUATION', `argument ${index + 1} is a stray "\\": the line was broken`, {
     hint: 'write the whole command on one line; ~/.aws/config knows no line continuation',
   });
@@ -142,17 +151,27 @@ function checkFlags(command: CommandName, given: readonly FlagName[]): void {
   }
 }
 
-function flagsFrom(values: ReadonlyMap<FlagName, FlagValue>): Flags {
-  const value = (name: FlagName): FlagValue | undefined => values.get(name) ?? flagOf(name)?.default;
-  const named = (wanted: FlagValue): FlagName[] =>
-    [...values].filter(([, found]) => found === wanted).map(([name]) => name);
+/** A value that was found elsewhere than on the command line. */
+export interface Found {
+  readonly value: FlagValue;
+  readonly origin: string;
+}
+
+export function flagsFrom(
+  given: ReadonlyMap<FlagName, FlagValue>,
+  elsewhere: ReadonlyMap<FlagName, Found> = new Map(),
+): Flags {
+  const empty = [...given].filter(([, value]) => value === '').map(([name]) => name);
+  const value = (name: FlagName): FlagValue | undefined =>
+    (empty.includes(name) ? undefined : given.get(name)) ?? elsewhere.get(name)?.value ?? flagOf(name)?.default;
   return {
-    text: (name) => (value(name) as string | undefined) || undefined,
+    text: (name) => value(name) as string | undefined,
     integer: (name) => value(name) as number | undefined,
     on: (name) => value(name) === true,
-    given: [...values.keys()],
-    empty: named(''),
-    off: named(false),
+    has: (name) => (value(name) ?? false) !== false,
+    given: [...given.keys()],
+    empty,
+    origins: new Map([...elsewhere].map(([name, { origin }]) => [name, origin])),
   };
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { HoldfastError } from '../errors.ts';
-import type { SecretRequest } from '../secret.ts';
+import { Secret, type SecretRequest } from '../secret.ts';
 import { formatLine } from './output.ts';
 
 const CTRL_C = 0x03;
@@ -11,7 +11,7 @@ const CARRIAGE_RETURN = 0x0d;
 const CTRL_U = 0x15;
 const BACKSPACE: ReadonlySet<number> = new Set([0x08, 0x7f]);
 
-export type Typed = { state: 'typing' | 'ended' | 'interrupted' } | { state: 'done'; secret: Buffer };
+export type Typed = { state: 'typing' | 'ended' | 'interrupted' } | { state: 'done'; secret: Secret };
 
 /** The line discipline that raw mode takes away: what a person typed so far, as bytes that can be wiped. */
 export interface LineEditor {
@@ -31,7 +31,7 @@ export function makeLineEditor(): LineEditor {
         if (byte === CTRL_C) return { state: 'interrupted' };
         // An empty line is nobody's PIN: sending it would cost a try.
         if (byte === LINE_FEED || byte === CARRIAGE_RETURN) {
-          return length === 0 ? { state: 'ended' } : { state: 'done', secret: Buffer.from(buffer.subarray(0, length)) };
+          return length === 0 ? { state: 'ended' } : { state: 'done', secret: new Secret(buffer.subarray(0, length)) };
         }
         if (byte === CTRL_D && length === 0) return { state: 'ended' };
         if (byte === CTRL_U) length = 0;
@@ -68,10 +68,10 @@ export function promptText(request: SecretRequest): string {
 /**
  * Ask on the controlling terminal, never on stdin, without echo. The terminal is put back whatever happens.
  *
- * @returns what was typed, without its line end; undefined when there is no terminal, or it was closed or left empty
+ * @returns what was typed, without its line end, for the caller to wipe; undefined when there is no terminal, or it was closed or left empty
  * @throws {HoldfastError} `ERR_INTERRUPTED` on Ctrl-C and when the signal aborts
  */
-export async function promptSecret(request: SecretRequest, signal: AbortSignal): Promise<Buffer | undefined> {
+export async function promptSecret(request: SecretRequest, signal: AbortSignal): Promise<Secret | undefined> {
   signal.throwIfAborted();
   const terminal = openTerminal();
   if (terminal === undefined) return undefined;
@@ -102,7 +102,7 @@ function openTerminal(): { input: ReadStream; output: number } | undefined {
   }
 }
 
-function readLine(input: ReadStream, editor: LineEditor, signal: AbortSignal): Promise<Buffer | undefined> {
+function readLine(input: ReadStream, editor: LineEditor, signal: AbortSignal): Promise<Secret | undefined> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void): void => {
       input.removeAllListeners('data').removeAllListeners('end').pause();

@@ -1,8 +1,9 @@
 import { HoldfastError } from '../errors.ts';
 import type { Context } from './context.ts';
-import { type FlagName, isCommand, REFUSED } from './flags.ts';
+import { type CommandName, type FlagName, flagsOf, isCommand, SETTINGS } from './flags.ts';
 import { helpText } from './help.ts';
-import { type CommandLine, parseCommandLine } from './parse.ts';
+import { type CommandLine, type Flags, parseCommandLine } from './parse.ts';
+import { REFUSED, type Refusal } from './refusals.ts';
 
 /**
  * Understand a command line and do what it says. Only the command's own file is loaded, when its turn comes.
@@ -14,13 +15,28 @@ export async function run(
   surroundings: Pick<Context, 'env' | 'output' | 'signal'>,
 ): Promise<void> {
   const line = parseCommandLine(args);
-  const { command, flags } = line;
+  const { command } = line;
   const { output } = surroundings;
-  if (command === undefined || flags.on('help')) return output.result(helpText(command));
+  if (command === undefined || line.flags.on('help')) return output.result(helpText(command));
   if (command === 'help') return output.result(helpOf(line));
-  refuse(line);
   for (const [message, hint] of doubts(line)) output.tell('warning', message, hint);
-  const context: Context = { ...surroundings, flags, received: received(line) };
+  const hasSettings = flagsOf(command).some((name) => SETTINGS.includes(name));
+  const flags = hasSettings
+    ? await (await import('./settings.ts')).readSettings(command, line, surroundings)
+    : line.flags;
+  try {
+    refuse(flags);
+    await start(command, { ...surroundings, flags, received: received(line) });
+  } catch (thrown) {
+    const isInterrupted = thrown instanceof HoldfastError && thrown.code === 'ERR_INTERRUPTED';
+    if (flags.origins.size > 0 && !isInterrupted) {
+      output.tell('note', `not from the command line: ${[...flags.origins.values()].join(', ')}`);
+    }
+    throw thrown;
+  }
+}
+
+async function start(command: Exclude<CommandName, 'help'>, context: Context): Promise<void> {
   switch (command) {
     case 'version':
       return (await import('./version.ts')).printVersion(context);
@@ -39,12 +55,13 @@ function helpOf({ words }: CommandLine): string {
   throw new HoldfastError('ERR_USAGE', `unknown command "${topic}"`, { hint: 'run holdfast help for all of them' });
 }
 
-/** Flags that are known and not honoured. An empty text or `=false` asks for nothing. */
-function refuse({ flags }: CommandLine): void {
-  const asksForSomething = (name: FlagName): boolean => !flags.empty.includes(name) && !flags.off.includes(name);
-  for (const name of flags.given.filter(asksForSomething)) {
-    const refused = REFUSED[name];
-    if (refused) throw new HoldfastError(refused.code, `--${name}: ${refused.why}`, { hint: refused.hint });
+/** Flags that are known and not honoured. An empty text or a false asks for nothing. */
+function refuse(flags: Flags): void {
+  for (const [name, refused] of Object.entries(REFUSED) as [FlagName, Refusal][]) {
+    if (!flags.has(name)) continue;
+    throw new HoldfastError(refused.code, `${flags.origins.get(name) ?? `--${name}`}: ${refused.why}`, {
+      hint: refused.hint,
+    });
   }
 }
 

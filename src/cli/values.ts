@@ -2,6 +2,13 @@ import { HoldfastError } from '../errors.ts';
 
 export type FlagValue = string | number | boolean;
 
+/** A value as it stands somewhere outside the command line. */
+export interface Written {
+  readonly text: string;
+  /** Where, for people: `HOLDFAST_REGION`. */
+  readonly origin: string;
+}
+
 /** The spellings of Go's strconv.ParseBool, which the reference client takes. */
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ...['1', 't', 'T', 'TRUE', 'true', 'True'].map((text) => [text, true] as const),
@@ -11,20 +18,27 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
 /** The syntax of Go's strconv.ParseInt with base 0: a sign, `0x` `0o` `0b` or a leading `0` (octal), single `_` between digits. */
 const INTEGER = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o?(?:_?[0-7])+|0|[1-9](?:_?[0-9])*)$/i;
 
-/** @throws {HoldfastError} `ERR_USAGE`, without the value */
-export function readBoolean(name: string, text: string): boolean {
+/**
+ * @param place what holds the value, for errors: `--debug`, `HOLDFAST_DEBUG`
+ * @throws {HoldfastError} `ERR_USAGE`, without the value
+ */
+export function readBoolean(place: string, text: string): boolean {
   const value = BOOLEANS.get(text);
   if (value !== undefined) return value;
-  throw invalid(`the value of --${name} is neither true nor false`, `write --${name} or --${name}=false`);
+  const hint = place.startsWith('--') ? `write ${place} or ${place}=false` : 'write true or false';
+  throw invalid(`the value of ${place} is neither true nor false`, hint);
 }
 
-/** @throws {HoldfastError} `ERR_USAGE`, without the value */
-export function readInteger(name: string, text: string): number {
+/**
+ * @param place what holds the value, for errors: `--port`, `HOLDFAST_PORT`
+ * @throws {HoldfastError} `ERR_USAGE`, without the value
+ */
+export function readInteger(place: string, text: string): number {
   const match = INTEGER.exec(text);
-  if (!match) throw invalid(`the value of --${name} is not a whole number`, `write --${name} 3600, digits only`);
+  if (!match) throw invalid(`the value of ${place} is not a whole number`, 'write digits only, such as 3600');
   const digits = (match[2] as string).replaceAll('_', '');
   const value = Number(/^0[0-7]/.test(digits) ? `0o${digits}` : digits);
-  if (!Number.isSafeInteger(value)) throw invalid(`the value of --${name} is too large`, 'use a smaller number');
+  if (!Number.isSafeInteger(value)) throw invalid(`the value of ${place} is too large`, 'use a smaller number');
   return match[1] === '-' && value !== 0 ? -value : value;
 }
 

@@ -1,5 +1,5 @@
 import { type KeyObject, X509Certificate } from 'node:crypto';
-import { type CertificateFacts, explainCertificate } from '../pki.ts';
+import { type CertificateFacts, explainCertificate, keyAlgorithmOf } from '../pki.ts';
 import { type Authorization, readAuthorization, readDate } from './canonical.ts';
 import {
   denied,
@@ -7,6 +7,7 @@ import {
   INVALID_SIGNATURE,
   invalidMember,
   malformed,
+  Refusal,
   UNTRUSTED_CERTIFICATE,
 } from './refusal.ts';
 import { headerOf, queryOf, type WireRequest } from './wire.ts';
@@ -30,6 +31,8 @@ export interface Element {
 
 export interface Leaf extends Element {
   readonly publicKey: KeyObject;
+  /** What its key signs under. */
+  readonly algorithm: string;
 }
 
 /**
@@ -115,13 +118,33 @@ function readJson(body: Uint8Array): Record<string, unknown> {
   throw malformed('The request body is not a JSON object.');
 }
 
+/** Since Node 24.6. */
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+const HAS_ML_DSA = major > 24 || (major === 24 && minor >= 6);
+
+export const ML_DSA = 'AWS4-X509-MLDSA';
+
+const ALGORITHMS: Readonly<Record<string, string | undefined>> = {
+  rsa: 'AWS4-X509-RSA-SHA256',
+  ec: 'AWS4-X509-ECDSA-SHA256',
+  'ml-dsa-44': ML_DSA,
+  'ml-dsa-65': ML_DSA,
+  'ml-dsa-87': ML_DSA,
+};
+
 function readLeaf(request: WireRequest): Leaf {
   const element = readElement(headerOf(request, 'x-amz-x509') ?? '') ?? refuse(INSUFFICIENT_CERTIFICATE);
   try {
     const { publicKey } = element.x509;
-    if (publicKey.asymmetricKeyType === 'rsa' || publicKey.asymmetricKeyType === 'ec') return { ...element, publicKey };
+    const algorithm = ALGORITHMS[publicKey.asymmetricKeyType ?? ''];
+    if (algorithm) return { ...element, publicKey, algorithm };
   } catch {
     // A key that this Node cannot read.
+  }
+  const name = keyAlgorithmOf(element.der);
+  if (name?.startsWith('ML-DSA-') && !HAS_ML_DSA) {
+    const message = `${name} needs Node 24.6 or newer; this is ${process.version}`;
+    throw new Refusal(500, 'InternalServerException', message);
   }
   return refuse(INSUFFICIENT_CERTIFICATE);
 }
@@ -132,11 +155,12 @@ function readPool(request: WireRequest): Element[] {
   return header.split(',').map((item) => readElement(item) ?? refuse(UNTRUSTED_CERTIFICATE));
 }
 
-/** A certificate from standard Base64 of its DER, padded, without line breaks. */
+/** A certificate from standard Base64 of its DER, padded, without line breaks, and with nothing behind it. */
 function readElement(base64: string): Element | undefined {
   if (!/^(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(base64)) return undefined;
   try {
-    return toElement(Buffer.from(base64, 'base64'));
+    const element = toElement(Buffer.from(base64, 'base64'));
+    return element.x509.raw.length === element.der.length ? element : undefined;
   } catch {
     return undefined;
   }

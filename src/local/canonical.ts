@@ -23,20 +23,20 @@ export function readAuthorization(request: WireRequest): Authorization | undefin
   const match = AUTHORIZATION.exec(headerOf(request, 'authorization') ?? '');
   if (!match) return undefined;
   const [algorithm, credential, names, signature] = match.slice(1) as [string, string, string, string];
-  const [id, date, region, service, terminator] = credential.split('/');
-  if (!id || !date || !region || !service || !terminator) return undefined;
+  const [id, date, region, service, terminator, ...more] = credential.split('/');
+  if (!id || !date || !region || !service || !terminator || more.length > 0) return undefined;
   const signedHeaders = names.split(';');
   if (signedHeaders.some((name, index) => name === '' || name <= (signedHeaders[index - 1] ?? ''))) return undefined;
   return { algorithm, id, date, region, service, terminator, signedHeaders, signature: Buffer.from(signature, 'hex') };
 }
 
-/** The time in X-Amz-Date (`20260101T000000Z`); undefined when it is missing or none. */
+/** The time in X-Amz-Date (`20260101T000000Z`); undefined when it is missing, or no day of the calendar. */
 export function readDate(request: WireRequest): Date | undefined {
-  const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(headerOf(request, 'x-amz-date') ?? '');
-  if (!match) return undefined;
-  const [year, month, day, hour, minute, second] = match.slice(1);
-  const date = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-  return Number.isNaN(date.getTime()) ? undefined : date;
+  const text = headerOf(request, 'x-amz-date') ?? '';
+  const date = new Date(text.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6Z'));
+  if (Number.isNaN(date.getTime())) return undefined;
+  // 30 February would become a day in March.
+  return date.toISOString().replace(/[:-]|\.\d{3}/g, '') === text ? date : undefined;
 }
 
 const encode = (text: string): string =>

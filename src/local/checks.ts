@@ -1,5 +1,5 @@
 import { verify } from 'node:crypto';
-import type { Call } from './call.ts';
+import { type Call, ML_DSA } from './call.ts';
 import { stringToSign } from './canonical.ts';
 import {
   hasAuthorities,
@@ -88,17 +88,20 @@ const strictCheck = (name: string, fault: (call: Call) => string | undefined): C
   },
 });
 
-const ALGORITHMS: Record<string, string> = { rsa: 'AWS4-X509-RSA-SHA256', ec: 'AWS4-X509-ECDSA-SHA256' };
-
-/** RSASSA-PKCS1-v1_5, or ECDSA in DER: node:crypto's defaults for these keys. SHA-256 whatever the key. */
+/**
+ * RSASSA-PKCS1-v1_5 or ECDSA in DER, with SHA-256 whatever the key; or ML-DSA over the message itself with an empty
+ * context, hedged or not: node:crypto's defaults for these keys.
+ */
 function isSignedByLeaf(call: Call): boolean {
   const authorization = call.authorization();
+  const leaf = call.leaf();
+  const hash = leaf.algorithm === ML_DSA ? null : 'sha256';
   const host = headerOf(call.request, 'host');
   // The Java client signs the bare host name where others sign host and port.
   const forms = new Set([host, host?.replace(/:\d+$/, '')]);
   return [...forms].some((form) => {
     const message = stringToSign(call.request, authorization, form);
-    return message !== undefined && verify('sha256', message, call.leaf().publicKey, authorization.signature);
+    return message !== undefined && verify(hash, message, leaf.publicKey, authorization.signature);
   });
 }
 
@@ -206,8 +209,7 @@ export const CHECKS: readonly Check[] = [
   ),
   strictCheck('algorithm', (call) => {
     const { algorithm } = call.authorization();
-    const isFit = algorithm === ALGORITHMS[call.leaf().publicKey.asymmetricKeyType ?? ''];
-    return isFit ? undefined : `algorithm ${algorithm} does not fit the key`;
+    return algorithm === call.leaf().algorithm ? undefined : `algorithm ${algorithm} does not fit the key`;
   }),
   signatureCheck('signature', isSignedByLeaf),
   strictCheck('signed-headers', uncoveredHeaders),

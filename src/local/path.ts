@@ -57,6 +57,9 @@ export const keepsPathLengths = (path: Path): boolean =>
     return facts.pathLength === undefined || index === 0 || below <= facts.pathLength;
   });
 
-const STRONG_HASHES: readonly (string | undefined)[] = ['SHA-256', 'SHA-384', 'SHA-512'];
+const STRONG_HASHES: readonly (string | undefined)[] = [
+  ...['SHA-256', 'SHA-384', 'SHA-512'],
+  ...['ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'],
+];
 
 export const isStrong = ({ facts }: Element): boolean => STRONG_HASHES.includes(facts.signatureHash);

@@ -3,17 +3,17 @@ import { type KeyUri, parseKeyUri } from '../uri.ts';
 import type { KeyStore, OpenKey, OpenOptions } from './store.ts';
 
 /** The only list of key stores. To add one: add a folder, add a line. */
-const STORES: ReadonlyMap<string, () => Promise<KeyStore>> = new Map<string, () => Promise<KeyStore>>([
-  ['file', () => import('./file/index.ts')],
-  ['pkcs11', () => import('./pkcs11/index.ts')],
-]);
+const REGISTRATION: readonly (readonly [schemes: readonly string[], load: () => Promise<KeyStore>])[] = [
+  [['file', 'env', 'fd'], () => import('./file/index.ts')],
+  [['pkcs11'], () => import('./pkcs11/index.ts')],
+];
 
 /** The store a URI's scheme names. @throws {HoldfastError} `ERR_STORE_UNKNOWN` */
 export async function storeOf(uri: KeyUri): Promise<KeyStore> {
-  const load = STORES.get(uri.scheme);
+  const load = REGISTRATION.find(([schemes]) => schemes.includes(uri.scheme))?.[1];
   if (load) return load();
   throw new HoldfastError('ERR_STORE_UNKNOWN', `there is no key store "${uri.scheme}:"`, {
-    hint: `use one of ${[...STORES.keys()].map((scheme) => `${scheme}:`).join(', ')}, or a plain path`,
+    hint: `use one of ${REGISTRATION.flatMap(([schemes]) => schemes.map((scheme) => `${scheme}:`)).join(', ')}, or a plain path`,
   });
 }
 

@@ -15,7 +15,10 @@ export interface KeyStore {
 }
 
 export interface OpenOptions {
-  /** PIN or passphrase, or a function that is called only when one is needed. Default: what the URI says, else none. */
+  /**
+   * PIN or passphrase, or a function that is called only when one is needed and counts as stored unless it is made with
+   * `askPerson`. Default: what the URI says, else none.
+   */
   secret?: SecretSource | undefined;
   /** Aborts open, every signature and the wait for a turn. A call already inside a driver ends there by itself. */
   signal?: AbortSignal | undefined;
@@ -25,6 +28,8 @@ export interface OpenOptions {
   notify?: ((notice: Notice) => void) | undefined;
   /** One line for the person who must touch or type, such as `sign in as role deploy`. */
   purpose?: string | undefined;
+  /** Which of a key's certificates is valid. Default: the system's clock. */
+  now?: (() => Date) | undefined;
   /** Refuse a key file that other users can read (`ERR_KEY_EXPOSED`) instead of warning. Default: false. */
   strictFiles?: boolean | undefined;
 }

@@ -34,7 +34,14 @@ const SIGNATURES: Record<string, Buffer> = {
   'rsa md5': sequence(oid('2a864886f70d010104'), hex('0500')),
   'rsa sha1': sequence(oid('2a864886f70d010105'), hex('0500')),
   'rsa sha256': sequence(oid('2a864886f70d01010b'), hex('0500')),
+  // RFC 9881 §2: without parameters, and without a hash of the certificate's.
+  'ml-dsa-44': sequence(oid('608648016503040311')),
+  'ml-dsa-65': sequence(oid('608648016503040312')),
+  'ml-dsa-87': sequence(oid('608648016503040313')),
 };
+
+/** Signs messages themselves; node:crypto wants no hash beside it. */
+export const isMlDsa = (key: KeyObject): boolean => (key.asymmetricKeyType ?? '').startsWith('ml-dsa-');
 
 export interface Recipe {
   /** Common name; empty for an empty subject. */
@@ -61,7 +68,9 @@ export const KEY_CERT_SIGN = 0x04;
 
 export function makeCertificate(recipe: Recipe): Buffer {
   const { notBefore = new Date('2026-01-01T00:00:00Z'), notAfter = new Date('2027-01-01T00:00:00Z') } = recipe;
-  const algorithm = SIGNATURES[`${recipe.issuerKey.asymmetricKeyType} ${recipe.hash ?? 'sha256'}`] as Buffer;
+  const { asymmetricKeyType: issuerType = '' } = recipe.issuerKey;
+  const hash = isMlDsa(recipe.issuerKey) ? null : (recipe.hash ?? 'sha256');
+  const algorithm = SIGNATURES[hash === null ? issuerType : `${issuerType} ${hash}`] as Buffer;
   const extensions: Buffer[] = [];
   if (recipe.ca !== undefined) {
     const constraints = recipe.ca ? [TRUE] : [];
@@ -82,7 +91,7 @@ export function makeCertificate(recipe: Recipe): Buffer {
     createPublicKey(recipe.publicKey.export({ format: 'pem', type: 'spki' })).export({ format: 'der', type: 'spki' }),
     ...(extensions.length > 0 ? [tlv(0xa3, sequence(...extensions))] : []),
   );
-  const signature = sign(recipe.hash ?? 'sha256', tbs, recipe.issuerKey);
+  const signature = sign(hash, tbs, recipe.issuerKey);
   return sequence(tbs, algorithm, tlv(0x03, Uint8Array.of(0), signature));
 }
 

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { devNull, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LocalRolesAnywhere } from '../../src/local/index.ts';
+import { expectNoCanary } from './canaries.ts';
 import { makeKeyPair } from './certificates.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -28,11 +29,16 @@ export interface RunOptions {
   program?: string;
 }
 
-/** The environment of this process without what would change the outcome. */
-export const plainEnvironment = (): NodeJS.ProcessEnv =>
-  Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^AWS_|_PROXY$|^NO_COLOR$|^FORCE_COLOR$|^NODE_/i.test(name)),
-  );
+/** The environment of this process without what would change the outcome, and without any config file. */
+export const plainEnvironment = (): NodeJS.ProcessEnv => ({
+  ...Object.fromEntries(
+    Object.entries(process.env).filter(
+      ([name]) => !/^AWS_|^HOLDFAST_|_PROXY$|^NO_COLOR$|^FORCE_COLOR$|^NODE_/i.test(name),
+    ),
+  ),
+  XDG_CONFIG_HOME: devNull,
+  AWS_CONFIG_FILE: devNull,
+});
 
 export interface Running {
   readonly child: ChildProcess;
@@ -64,7 +70,7 @@ export function start(args: readonly string[], { env, cwd, keepInput, program }:
   const finished = new Promise<Finished>((done, fail) => {
     child.on('error', fail);
     child.on('close', (status, signal) => done({ status, signal, ...seen }));
-  });
+  }).then(withoutCanary);
   const saw = (text: string): Promise<void> =>
     new Promise((done, fail) => {
       const look = (): void => {
@@ -77,6 +83,12 @@ export function start(args: readonly string[], { env, cwd, keepInput, program }:
       finished.then(({ stderr }) => fail(new Error(`it ended without "${text}": ${stderr}`)), fail);
     });
   return { child, seen, finished, saw };
+}
+
+/** Secrets go to stdout, if anywhere. */
+function withoutCanary(finished: Finished): Finished {
+  expectNoCanary(finished.stderr, 'stderr');
+  return finished;
 }
 
 export const startCli = (args: readonly string[], options?: RunOptions): Running => start([MAIN, ...args], options);

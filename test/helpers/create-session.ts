@@ -1,4 +1,5 @@
 import type { HttpAnswer } from '../../src/http.ts';
+import { vend } from './canaries.ts';
 
 /** ARNs that belong together. */
 export const ARNS = {
@@ -22,8 +23,7 @@ export const grant = (credentials: Record<string, unknown> = {}, rest: Record<st
   assumedRoleUser: { arn: 'arn:aws:sts::111122223333:assumed-role/deploy/01', assumedRoleId: 'AROA:01' },
   credentials: {
     accessKeyId: 'ASIAEXAMPLE',
-    secretAccessKey: 'SECRET-KEY',
-    sessionToken: 'SESSION-TOKEN',
+    ...vend,
     expiration: '2026-05-04T13:00:00Z',
     ...credentials,
   },

@@ -1,8 +1,10 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { PKCS11 } from 'pkcs11js';
 import { readAddress } from '../../src/stores/pkcs11/address.ts';
+import { makePlaces, type Places } from '../../src/stores/pkcs11/pool.ts';
 import type { Connection } from '../../src/stores/pkcs11/token.ts';
 import { parseKeyUri } from '../../src/uri.ts';
+import { canaries } from './canaries.ts';
 
 /** What the driver throws: the number decides, the text of unknown ones is always this. */
 export const returnValue = (code: number): Error => Object.assign(new Error('CKR_VENDOR_DEFINED'), { code });
@@ -14,6 +16,10 @@ export interface Fake {
   flags: number;
   pin: string;
   alwaysAuthenticate: boolean;
+  /** Whether the public key is there without a login. */
+  showsPublicKey: boolean;
+  /** As when the last PKCS#11 session on the token ends. */
+  logOut(): void;
   /** Every call, by name, in order; C_Login with the kind of user. */
   readonly calls: string[];
   /** PKCS#11 sessions that are open. */
@@ -25,7 +31,7 @@ export interface Fake {
 }
 
 /** A token with one EC key, made of nothing, whose every answer a test may bend. */
-export function fakeToken(query = ''): Fake {
+export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { x = '', y = '' } = publicKey.export({ format: 'jwk' });
   const point = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')]);
@@ -56,7 +62,8 @@ export function fakeToken(query = ''): Fake {
       searched = template[0]?.value as number;
     },
     C_FindObjects: () => {
-      const found = searched === 1 || (searched === 3 && !loggedIn) ? [] : [ulong(searched ?? 0)];
+      const hidden = searched === 1 || (!loggedIn && (searched === 3 || !fake.showsPublicKey));
+      const found = hidden ? [] : [ulong(searched ?? 0)];
       return found;
     },
     C_FindObjectsFinal: () => undefined,
@@ -96,17 +103,23 @@ export function fakeToken(query = ''): Fake {
   const fake: Fake = {
     connection: {
       address: readAddress(parseKeyUri(`pkcs11:token=prod;object=web?module-path=/x.so${query}`)),
-      module: { path: '/x.so', pkcs11, salt: Buffer.alloc(32), pins: new Map(), release: () => {} },
+      module: { path: '/x.so', pkcs11, salt: Buffer.alloc(32), tokens: new Map(), places, release: () => {} },
       token: { slot: ulong(0), label: 'prod', serial: '42', model: 'm', manufacturer: 'f', flags: 0x40d },
       session: ulong(0),
+      memory: { connections: 1, accepted: undefined, refused: new Map() },
       close: () => {
         fake.calls.push('released');
       },
     },
     publicKey,
     flags: 0x40d,
-    pin: 'the-right-pin',
+    pin: canaries.pin,
     alwaysAuthenticate: false,
+    showsPublicKey: true,
+    logOut: () => {
+      loggedIn = false;
+      fake.connection.memory.accepted = undefined;
+    },
     calls: [],
     open: new Set(),
     onSign: undefined,

@@ -26,6 +26,8 @@ export const HOMES: Readonly<Record<string, Home>> = {
   'reflect-metadata': { at: only('src/pki.ts') },
   asn1js: { at: only('src/pki.ts') },
   '@peculiar/webcrypto': { at: only('src/webcrypto.ts') },
+  'node-forge': { at: only('src/stores/file/pkcs12.ts') },
+  'https-proxy-agent': { at: only('src/proxy.ts') },
   '@aws-sdk/client-sts': { at: only('src/cli/demo.ts'), dynamicOnly: true },
 };
 

@@ -2,6 +2,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { afterEach } from '@jest/globals';
 import { type LocalOptions, type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { vend } from './canaries.ts';
 import { fromPem } from './certificate-maker.ts';
 import { type Plan, signRequest, type TestIdentity } from './x509-request.ts';
 
@@ -10,7 +11,7 @@ export const running: LocalRolesAnywhere[] = [];
 afterEach(() => Promise.all(running.splice(0).map((service) => service.close())));
 
 export async function start(options: LocalOptions = {}): Promise<LocalRolesAnywhere> {
-  const service = await startLocalRolesAnywhere(options);
+  const service = await startLocalRolesAnywhere({ vend, ...options });
   running.push(service);
   return service;
 }

@@ -1,10 +1,9 @@
-// One CreateSession through the built package; prints what it took. argv: the options as JSON. The PIN comes by environment.
+// One CreateSession through the built package; prints what it took. argv: the options as JSON.
 import { createRequire } from 'node:module';
 
 const init = JSON.parse(process.argv[2]);
-const secret = process.env.HOLDFAST_TEST_PIN;
 const { getCredentials } = await import('../../dist/index.js');
-const { accountId } = await getCredentials(secret === undefined ? init : { ...init, secret });
+const { accountId } = await getCredentials(init);
 if (process.env.HOLDFAST_TEST_ALSO) await import(process.env.HOLDFAST_TEST_ALSO);
 
 process.report.excludeNetwork = true;

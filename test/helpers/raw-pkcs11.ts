@@ -54,3 +54,35 @@ export function rawPkcs11(token: TestToken): RawPkcs11 {
     finalise: () => pkcs11.C_Finalize(),
   };
 }
+
+/** Work on the token without holdfast, while nobody else uses the module. */
+export function withRaw<T>(token: TestToken, use: (raw: RawPkcs11) => T): T {
+  const other = rawPkcs11(token);
+  try {
+    return use(other);
+  } finally {
+    other.close();
+    other.finalise();
+  }
+}
+
+export function destroyObjects(token: TestToken, template: Attribute[]): void {
+  withRaw(token, (one) => {
+    for (const object of one.find(template)) one.pkcs11.C_DestroyObject(one.session, object);
+  });
+}
+
+export function putRawCertificate(token: TestToken, value: Uint8Array, id: string, label: string): void {
+  withRaw(token, ({ pkcs11, session }) =>
+    pkcs11.C_CreateObject(session, [
+      { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_CERTIFICATE },
+      { type: pkcs11js.CKA_CERTIFICATE_TYPE, value: 0 },
+      { type: pkcs11js.CKA_TOKEN, value: true },
+      { type: pkcs11js.CKA_PRIVATE, value: false },
+      { type: pkcs11js.CKA_SUBJECT, value: Buffer.from('3000', 'hex') },
+      { type: pkcs11js.CKA_VALUE, value: Buffer.from(value) },
+      { type: pkcs11js.CKA_ID, value: Buffer.from(id) },
+      { type: pkcs11js.CKA_LABEL, value: label },
+    ]),
+  );
+}

@@ -12,7 +12,7 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-async function listen(server: Server, protocol: 'http' | 'https'): Promise<TestServer> {
+export async function listen(server: Server, protocol: 'http' | 'https'): Promise<TestServer> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { runInThisContext } from 'node:vm';
 import { describe } from '@jest/globals';
 import { formatKeyUri } from '../../src/uri.ts';
+import { canaries } from './canaries.ts';
 
 const run = promisify(execFile);
 
@@ -34,7 +35,7 @@ export function describeSoftHsm(name: string, tests: () => void): void {
 export interface TokenOptions {
   /** Default: `test`. */
   tokenLabel?: string;
-  /** Default: random, and long enough not to turn up in an error by chance. */
+  /** Default: that of `canaries`, random and long enough not to turn up in an error by chance. */
   pin?: string;
   soPin?: string;
 }
@@ -74,7 +75,7 @@ async function initToken(dir: string, conf: string, options: TokenOptions): Prom
   const modulePath = softhsmModule();
   if (modulePath === undefined) throw new Error('SoftHSM is not installed');
   const env = { SOFTHSM2_CONF: conf };
-  const pin = options.pin ?? `pin-${randomBytes(6).toString('hex')}`;
+  const pin = options.pin ?? canaries.pin;
   const soPin = options.soPin ?? `so-${randomBytes(6).toString('hex')}`;
   const tokenLabel = options.tokenLabel ?? 'test';
   const init = ['--init-token', '--free', '--label', tokenLabel, '--so-pin', soPin, '--pin', pin];

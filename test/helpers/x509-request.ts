@@ -2,6 +2,7 @@
 import { createHash, type KeyObject, sign, X509Certificate } from 'node:crypto';
 import { type IncomingHttpHeaders, type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import { isMlDsa } from './certificate-maker.ts';
 
 export interface TestIdentity {
   readonly key: KeyObject;
@@ -53,6 +54,11 @@ const encode = (text: string) =>
     return /[A-Za-z0-9\-_.~]/.test(letter) ? letter : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   }).join('');
 
+const algorithmOf = (key: KeyObject): string => {
+  if (isMlDsa(key)) return 'AWS4-X509-MLDSA';
+  return key.asymmetricKeyType === 'rsa' ? 'AWS4-X509-RSA-SHA256' : 'AWS4-X509-ECDSA-SHA256';
+};
+
 export function signRequest(plan: Plan): SignedRequest {
   const { identity, host, date, method = 'POST', path = '/sessions' } = plan;
   const body = Buffer.from(typeof plan.body === 'string' ? plan.body : JSON.stringify(plan.body));
@@ -83,10 +89,9 @@ export function signRequest(plan: Plan): SignedRequest {
     ...plan.scope,
   };
   const scopeText = `${scope.date}/${scope.region}/${scope.service}/${scope.terminator}`;
-  const isRsa = identity.key.asymmetricKeyType === 'rsa';
-  const algorithm = plan.algorithm ?? (isRsa ? 'AWS4-X509-RSA-SHA256' : 'AWS4-X509-ECDSA-SHA256');
+  const algorithm = plan.algorithm ?? algorithmOf(identity.key);
   const message = Buffer.from(`${algorithm}\n${timestamp}\n${scopeText}\n${sha256(canonical)}`);
-  const signature = plan.sign?.(message) ?? sign('sha256', message, identity.key);
+  const signature = plan.sign?.(message) ?? sign(isMlDsa(identity.key) ? null : 'sha256', message, identity.key);
   const serial = plan.serial ?? BigInt(`0x${new X509Certificate(identity.certificate).serialNumber}`).toString();
   const authorization = `${algorithm} Credential=${serial}/${scopeText}, SignedHeaders=${names}, Signature=${signature.toString('hex')}`;
   // On the wire the query goes in another order than it was signed in.

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { vend } from '../helpers/canaries.ts';
 import { type CliIdentity, type Finished, MAIN, makeCliIdentity, processArgs, start } from '../helpers/cli.ts';
 import { testUnless } from '../helpers/exercised.ts';
 
@@ -17,7 +18,7 @@ let me: CliIdentity;
 let dir: string;
 
 beforeAll(async () => {
-  service = await startLocalRolesAnywhere();
+  service = await startLocalRolesAnywhere({ vend });
   me = await makeCliIdentity(service);
   dir = await mkdtemp(join(tmpdir(), 'holdfast-aws-'));
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { vend } from '../helpers/canaries.ts';
 import { type CliIdentity, MAIN, makeCliIdentity, processArgs, start } from '../helpers/cli.ts';
 
 let service: LocalRolesAnywhere;
@@ -11,7 +12,7 @@ let me: CliIdentity;
 let dir: string;
 
 beforeAll(async () => {
-  service = await startLocalRolesAnywhere();
+  service = await startLocalRolesAnywhere({ vend });
   me = await makeCliIdentity(service);
   dir = await mkdtemp(join(tmpdir(), 'holdfast-sdk-'));
 });

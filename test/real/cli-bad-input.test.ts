@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ERROR_CODES, type ErrorCode } from '../../src/errors.ts';
 import { type Answer, type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
 import { toPem } from '../../src/pki.ts';
+import { canaries, vend } from '../helpers/canaries.ts';
 import { makeIdentity, makeKeyPair } from '../helpers/certificates.ts';
 import { type CliIdentity, codeOf, makeCliIdentity, processArgs, runCli } from '../helpers/cli.ts';
 import { unusedPort } from '../helpers/servers.ts';
@@ -15,7 +16,7 @@ let me: CliIdentity;
 let instead: Answer | undefined;
 
 beforeAll(async () => {
-  service = await startLocalRolesAnywhere({ trouble: (_, answer) => instead ?? answer });
+  service = await startLocalRolesAnywhere({ vend, trouble: (_, answer) => instead ?? answer });
   me = await makeCliIdentity(service);
 });
 
@@ -165,7 +166,7 @@ describe('key files', () => {
 
   const encrypted = (): string =>
     createPrivateKey(makeKeyPair().pem)
-      .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'right-one' })
+      .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: canaries.passphrase })
       .toString();
 
   test('a wrong passphrase', async () => {
@@ -236,7 +237,7 @@ describe('the service', () => {
   });
 
   test('not trusted', async () => {
-    const tls = await startLocalRolesAnywhere({ tls: true });
+    const tls = await startLocalRolesAnywhere({ vend, tls: true });
     try {
       const { endpoint } = tls;
       await expectBad({ flags: { endpoint }, code: 'ERR_SERVICE_UNTRUSTED', says: /not trusted/, hint: /--ca-bundle/ });

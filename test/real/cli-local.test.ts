@@ -114,7 +114,8 @@ describe('holdfast local', () => {
 
 describeSoftHsm('holdfast local with a token', () => {
   test('certifies a key in a token; --pkcs11-lib names the module; the PIN is not repeated', async () => {
-    const token = await makeToken();
+    // This one stands in argv, as the user may have it.
+    const token = await makeToken({ pin: 'given-on-purpose' });
     try {
       const keyPair = ['--keypairgen', '--key-type', 'EC:prime256v1', '--label', 'k', '--id', '01'];
       const login = ['--module', token.modulePath, '--token-label', token.tokenLabel, '--login', '--pin', token.pin];

@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { canaries, vend } from '../helpers/canaries.ts';
 import { type CliIdentity, MAIN, makeCliIdentity, processArgs, start } from '../helpers/cli.ts';
 import { testUnless } from '../helpers/exercised.ts';
 
@@ -14,10 +15,15 @@ let me: CliIdentity;
 let flags: Record<string, string>;
 
 beforeAll(async () => {
-  service = await startLocalRolesAnywhere();
+  service = await startLocalRolesAnywhere({ vend });
   me = await makeCliIdentity(service);
   const key = createPrivateKey(await readFile(me.keyPath));
-  const pem = key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'gröẞe' });
+  const pem = key.export({
+    type: 'pkcs8',
+    format: 'pem',
+    cipher: 'aes-256-cbc',
+    passphrase: `gröẞe${canaries.passphrase}`,
+  });
   await writeFile(join(me.dir, 'locked.pem'), pem, { mode: 0o600 });
   flags = { ...me.flags, 'private-key': join(me.dir, 'locked.pem') };
 });
@@ -43,7 +49,7 @@ async function type(keys: string) {
 }
 
 terminalTest('a passphrase is asked for on the terminal, is not shown, and the terminal is put back', async () => {
-  const { screen, result, complaint, before, after } = await type('gröx\u007fẞe\r');
+  const { screen, result, complaint, before, after } = await type(`gröx\u007fẞe${canaries.passphrase}\r`);
   expect(screen).toContain('status 0');
   expect(screen).toContain('to sign in as role holdfast-local: ');
   expect(screen).not.toMatch(/gr|ẞe/);

@@ -13,9 +13,11 @@ const script = fileURLToPath(new URL('../containers/sign.mjs', import.meta.url))
 /** The client module keeps its connection for the life of the process: each use gets a process of its own. */
 async function signs(token: RemoteToken): Promise<void> {
   try {
-    const { stdout } = await run(process.execPath, [script, token.uri({ object: 'web' }), 'a message'], {
-      env: { ...process.env, ...token.env, HOLDFAST_TEST_PIN: token.pin },
+    const running = run(process.execPath, [script, token.uri({ object: 'web' }), 'a message'], {
+      env: { ...process.env, ...token.env },
     });
+    running.child.stdin?.end(token.pin);
+    const { stdout } = await running;
     const printed = JSON.parse(stdout) as { publicKey: string; signature: string };
     const key = createPublicKey({ key: Buffer.from(printed.publicKey, 'hex'), type: 'spki', format: 'der' });
     const check = (message: string): boolean =>

@@ -162,17 +162,6 @@ describeOpenssl(`key files that OpenSSL makes${hasOpenssl ? '' : ' (skipped: ope
       }
     });
 
-    test('PKCS#12, and the key that its hint takes out of it', async () => {
-      openssl('req', '-x509', '-new', '-key', ec, '-out', files.path('leaf.pem'), ...subject);
-      const bundle = files.path('bundle.p12');
-      openssl('pkcs12', '-export', '-inkey', ec, '-in', files.path('leaf.pem'), '-out', bundle, '-passout', 'pass:x');
-      const error = await failure(openAt(bundle));
-      expect(error.code).toBe('ERR_KEY_UNSUPPORTED');
-      expect(error.message).toMatch(/PKCS#12/);
-      const taken = openssl('pkcs12', '-in', bundle, '-nocerts', '-passin', 'pass:x', '-passout', 'pass:y');
-      await expectSigns(openAt(await files.write('taken.pem', taken), 'y'), keyAt(ec));
-    });
-
     test('PKCS#7 is no key, in PEM and in DER', async () => {
       openssl('req', '-x509', '-new', '-key', ec, '-out', files.path('leaf.pem'), ...subject);
       for (const format of ['PEM', 'DER']) {

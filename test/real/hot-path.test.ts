@@ -7,6 +7,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { vend } from '../helpers/canaries.ts';
+import { plainEnvironment } from '../helpers/cli.ts';
 import { describeSoftHsm, makeToken } from '../helpers/softhsm.ts';
 
 const run = promisify(execFile);
@@ -20,7 +22,7 @@ let service: LocalRolesAnywhere;
 
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'holdfast-hot-path-'));
-  service = await startLocalRolesAnywhere();
+  service = await startLocalRolesAnywhere({ vend });
 });
 
 afterAll(async () => {
@@ -37,18 +39,32 @@ interface Loads {
   readonly libraries: readonly string[];
 }
 
-/** What one CreateSession loads, in a process of its own. */
-async function loadsOf(key: string, publicKey: KeyObject, env: Readonly<Record<string, string>> = {}): Promise<Loads> {
+/** One CreateSession in a process of its own: what it printed, if it succeeded, and the URLs that it loaded. */
+async function traced(key: string, publicKey: KeyObject, env: NodeJS.ProcessEnv, more: object) {
   const { certificate } = await service.issue({ publicKey: publicKey.export({ type: 'spki', format: 'der' }) });
   const { endpoint, trustAnchorArn, profileArn, roleArn } = service;
-  const init = { key, certificate, endpoint, trustAnchorArn, profileArn, roleArn };
+  const init = { key, certificate, endpoint, trustAnchorArn, profileArn, roleArn, ...more };
   const trace = join(dir, 'trace');
   writeFileSync(trace, '');
   const args = ['--no-warnings', '--import', pathToFileURL(tracer).href, program, JSON.stringify(init)];
-  const { stdout } = await run(process.execPath, args, { env: { ...process.env, ...env, HOLDFAST_TRACE: trace } });
+  const outcome = run(process.execPath, args, { env: { ...plainEnvironment(), ...env, HOLDFAST_TRACE: trace } });
+  const [{ value, reason }] = (await Promise.allSettled([outcome])) as [{ value?: { stdout: string }; reason?: Error }];
+  return { stdout: value?.stdout, reason, urls: readFileSync(trace, 'utf8').trimEnd().split('\n') };
+}
+
+/** The ES modules of a CreateSession that fails for want of a connection. */
+async function tracedLoads(key: string, publicKey: KeyObject, env: NodeJS.ProcessEnv, more: object): Promise<string[]> {
+  const { reason, urls } = await traced(key, publicKey, env, more);
+  expect(reason?.message).toContain('ERR_SERVICE_UNREACHABLE');
+  return urls;
+}
+
+/** What one CreateSession loads. */
+async function loadsOf(key: string, publicKey: KeyObject, env: NodeJS.ProcessEnv = {}): Promise<Loads> {
+  const { stdout, reason, urls } = await traced(key, publicKey, env, {});
+  if (stdout === undefined) throw reason;
   const printed = JSON.parse(stdout) as { accountId: string; commonJs: string[]; libraries: string[] };
   expect(printed.accountId).toBe(service.accountId);
-  const urls = readFileSync(trace, 'utf8').trimEnd().split('\n');
   const files = new Set([...urls, ...printed.commonJs.map((path) => pathToFileURL(path).href)]);
   for (const known of [program, tracer]) files.delete(pathToFileURL(known).href);
   return {
@@ -77,6 +93,29 @@ describe('a key file', () => {
     expect(own.filter((path) => LATE.test(path) || path.startsWith('stores/pkcs11/'))).toEqual([]);
   });
 
+  describe('with HTTPS_PROXY set', () => {
+    const HTTPS_PROXY = 'http://127.0.0.1:1'; // where nothing listens
+    const PROXY = /\/proxy\.js$|\/node_modules\//;
+
+    test('a service on this machine: nothing of a proxy is loaded', async () => {
+      const { own, foreign } = await loadsOf(key, publicKey, { HTTPS_PROXY });
+      expect([...own, ...foreign].filter((url) => PROXY.test(`/${url}`))).toEqual([]);
+    });
+
+    test.each([
+      ['NO_PROXY names the host', { NO_PROXY: '.invalid' }, []],
+      ['the proxy applies', {}, ['proxy.js', 'https-proxy-agent', 'agent-base', 'debug']],
+    ])('a host that is nowhere: %s', async (_why, env, expected) => {
+      // RFC 2606 §2: the request fails, after everything was loaded that it needs.
+      const init = { endpoint: 'https://holdfast.invalid', attempts: 1 };
+      const urls = await tracedLoads(key, publicKey, { HTTPS_PROXY, ...env }, init);
+      const loaded = urls.filter((url) => PROXY.test(url));
+      for (const name of expected) expect(loaded).toContainEqual(expect.stringContaining(`/${name}`));
+      if (expected.length === 0) expect(loaded).toEqual([]);
+      expect(urls).toContainEqual(expect.stringMatching(/\/http\.js$/));
+    });
+  });
+
   test('a package would be seen', async () => {
     const { own, foreign } = await loadsOf(key, publicKey, { HOLDFAST_TEST_ALSO: `${dist}pki.js` });
     expect(own.filter((path) => LATE.test(path))).toEqual(['pki.js']);
@@ -96,8 +135,10 @@ describeSoftHsm('a key in a token', () => {
       await run('softhsm2-util', [...place, '--import', file, '--label', 'web', '--id', '01'], {
         env: { ...process.env, ...token.env },
       });
-      const env = { ...token.env, HOLDFAST_TEST_PIN: token.pin };
-      const { own, foreign, libraries } = await loadsOf(token.uri({ object: 'web' }), publicKey, env);
+      const pin = join(token.dir, 'pin');
+      writeFileSync(pin, token.pin, { mode: 0o600 });
+      const uri = token.uri({ object: 'web' }, { 'pin-source': `file:${pin}` });
+      const { own, foreign, libraries } = await loadsOf(uri, publicKey, token.env);
       expect(foreign.filter((url) => !url.includes('/node_modules/pkcs11js/'))).toEqual([]);
       expect(libraries.filter((path) => path.endsWith('.node'))).toEqual([expect.stringMatching(/pkcs11\.node$/)]);
       expect(libraries).toContainEqual(expect.stringContaining('softhsm'));

@@ -8,6 +8,7 @@ import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/loca
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
+import { vend } from '../helpers/canaries.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
 
 /** The whole way, for every kind of key in every place: key, certificate, chain, signature, session. */
@@ -18,7 +19,7 @@ let service: LocalRolesAnywhere;
 let dir: string;
 
 beforeAll(async () => {
-  service = await startLocalRolesAnywhere();
+  service = await startLocalRolesAnywhere({ vend });
   dir = await mkdtemp(join(tmpdir(), 'holdfast-matrix-'));
 });
 

@@ -70,8 +70,29 @@ describeSpied('what reaches the token, counted by pkcs11-spy', () => {
     expect(notices).toHaveLength(1);
   });
 
+  test('wrong PINs by turns, and with the right one in between, cost one try each', async () => {
+    const tries = async (pins: readonly string[]): Promise<number> => {
+      spy.taken();
+      for (const secret of pins) {
+        await pkcs11.open(uri, { secret }).then(
+          (key) => key.close(),
+          ({ code }) => expect(code).toBe('ERR_SECRET_WRONG'),
+        );
+      }
+      return spy.taken().C_Login ?? 0;
+    };
+    expect(await tries(['a-wrong-one', 'b-wrong-one', 'a-wrong-one', 'b-wrong-one'])).toBe(2);
+    expect(await tries(['c-wrong-one', token.pin, 'c-wrong-one', 'a-wrong-one'])).toBe(2);
+  });
+
   test('what fails before the PIN sends none', async () => {
     spy.taken();
+    // A stranger's card, for all that the URI says.
+    const unnamed = spied(`pkcs11:object=somebody?module-path=x`);
+    expect((await failure(pkcs11.open(unnamed, { secret: token.pin }))).code).toBe('ERR_TOKEN_AMBIGUOUS');
+    const made = pkcs11.create(unnamed, { keyType: 'P-256', secret: token.pin });
+    expect((await failure(made)).code).toBe('ERR_TOKEN_AMBIGUOUS');
+    expect((await failure(pkcs11.open(uri, { secret: 837465 as unknown as string }))).code).toBe('ERR_OPTION_INVALID');
     await failure(pkcs11.open(spied(token.uri({ serial: 'other' })), { secret: token.pin }));
     await failure(pkcs11.open(uri, {}));
     await failure(pkcs11.open(uri, { secret: '' }));

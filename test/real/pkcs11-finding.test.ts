@@ -5,11 +5,11 @@ import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { formatKeyUri, parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
-import { type RawPkcs11, rawPkcs11 } from '../helpers/raw-pkcs11.ts';
+import { destroyObjects, putRawCertificate, type RawPkcs11, withRaw } from '../helpers/raw-pkcs11.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
 
-const { CKA_CLASS, CKA_ID, CKA_LABEL, CKA_TOKEN, CKA_VALUE, CKO_CERTIFICATE, CKO_PUBLIC_KEY } = pkcs11js;
+const { CKA_CLASS, CKA_ID, CKA_LABEL, CKA_TOKEN, CKO_PUBLIC_KEY } = pkcs11js;
 
 describeSoftHsm('finding a key on a token', () => {
   let token: TestToken;
@@ -26,35 +26,10 @@ describeSoftHsm('finding a key on a token', () => {
   const refuses = (uri: string, options?: OpenOptions): Promise<HoldfastError> => failure(open(uri, options));
   const create = (path: Record<string, string>, keyType: 'P-256' | 'RSA-2048' = 'P-256') =>
     pkcs11.create(parseKeyUri(token.uri(path)), { keyType, secret: token.pin });
-  /** Work on the token without holdfast. */
-  const raw = <T>(use: (raw: RawPkcs11) => T): T => {
-    const other = rawPkcs11(token);
-    try {
-      return use(other);
-    } finally {
-      other.close();
-      other.finalise();
-    }
-  };
-  const putCertificate = (value: Uint8Array, id: string, label: string): void => {
-    raw(({ pkcs11: driver, session }) =>
-      driver.C_CreateObject(session, [
-        { type: CKA_CLASS, value: CKO_CERTIFICATE },
-        { type: pkcs11js.CKA_CERTIFICATE_TYPE, value: 0 },
-        { type: CKA_TOKEN, value: true },
-        { type: pkcs11js.CKA_PRIVATE, value: false },
-        { type: pkcs11js.CKA_SUBJECT, value: Buffer.from('3000', 'hex') },
-        { type: CKA_VALUE, value: Buffer.from(value) },
-        { type: CKA_ID, value: Buffer.from(id) },
-        { type: CKA_LABEL, value: label },
-      ]),
-    );
-  };
-  const destroy = (template: Attribute[]): void => {
-    raw((one) => {
-      for (const object of one.find(template)) one.pkcs11.C_DestroyObject(one.session, object);
-    });
-  };
+  const raw = <T>(use: (raw: RawPkcs11) => T): T => withRaw(token, use);
+  const putCertificate = (value: Uint8Array, id: string, label: string): void =>
+    putRawCertificate(token, value, id, label);
+  const destroy = (template: Attribute[]): void => destroyObjects(token, template);
   const urisIn = (error: HoldfastError): string[] => error.hint?.match(/pkcs11:\S+/g) ?? [];
 
   beforeAll(async () => {
@@ -158,8 +133,18 @@ describeSoftHsm('finding a key on a token', () => {
     const at = (path: [string, string][]): string =>
       formatKeyUri({ scheme: 'pkcs11', path, query: [['module-path', token.modulePath]] });
 
-    test('alone there: a key in the URI selects it, an empty URI does not', async () => {
-      await opens(at([['object', 'web']]));
+    test('alone there: what it shows of the key selects it, else it must be named; an empty URI selects nothing', async () => {
+      await create({ object: 'alone', id: 'alone-id' });
+      await opens(at([['object', 'alone']]));
+      destroy([
+        { type: CKA_CLASS, value: CKO_PUBLIC_KEY },
+        { type: CKA_LABEL, value: 'alone' },
+      ]);
+      const stranger = await refuses(at([['object', 'alone']]));
+      expect(stranger.code).toBe('ERR_TOKEN_AMBIGUOUS');
+      await opens(urisIn(stranger)[0] as string);
+      expect((await refuses(at([['id', 'alone-id']]))).code).toBe('ERR_TOKEN_AMBIGUOUS');
+      await opens(at([['object', 'certificate of shop']]));
       const error = await refuses(at([]));
       expect(error.code).toBe('ERR_TOKEN_AMBIGUOUS');
       expect(urisIn(error)).toHaveLength(1);

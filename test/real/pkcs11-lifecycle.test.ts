@@ -1,12 +1,19 @@
 import { randomBytes, verify } from 'node:crypto';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import pkcs11js, { type Attribute } from 'pkcs11js';
+import pkcs11js, { type Attribute, type PKCS11 } from 'pkcs11js';
+import { askPerson } from '../../src/secret.ts';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { rawPkcs11 } from '../helpers/raw-pkcs11.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
 import { failure } from '../stores/conformance.ts';
+
+const registry = (): { modules: Map<string, unknown> } =>
+  (globalThis as unknown as Record<symbol, { modules: Map<string, unknown> }>)[
+    Symbol.for('holdfast.pkcs11.modules.v1')
+  ] as { modules: Map<string, unknown> };
 
 describeSoftHsm('modules, sessions and logins over time', () => {
   let token: TestToken;
@@ -66,6 +73,31 @@ describeSoftHsm('modules, sessions and logins over time', () => {
     expect((await failure(open('ec', { secret: 'not-the-pin' }))).code).toBe('ERR_SECRET_WRONG');
     expect(verifies(key, await key.sign(message))).toBe(true);
     await key.close();
+  });
+
+  test('with the last open key the login and what was known of its PIN end', async () => {
+    const remembers = (): boolean => inspect(registry(), { depth: 9 }).includes("accepted: '");
+    const [a, b] = [await open('ec'), await open('rsa')];
+    await a?.close();
+    expect(remembers()).toBe(true);
+    await b?.close();
+    expect(remembers()).toBe(false);
+  });
+
+  test('three signatures are in flight in the whole process', async () => {
+    const keys = [await open('rsa'), await open('rsa'), await open('ec')];
+    const [{ pkcs11: driver }] = [...registry().modules.values()] as [{ pkcs11: PKCS11 }];
+    const real = driver.C_SignAsync.bind(driver);
+    let [inFlight, most] = [0, 0];
+    driver.C_SignAsync = async (...args: Parameters<PKCS11['C_SignAsync']>) => {
+      inFlight += 1;
+      most = Math.max(most, inFlight);
+      return real(...args).finally(() => (inFlight -= 1));
+    };
+    await Promise.all(keys.flatMap((key) => Array.from({ length: 4 }, () => key.sign(message))));
+    driver.C_SignAsync = real;
+    expect(most).toBe(3);
+    for (const key of keys) await key.close();
   });
 
   test('close with RSA-4096 signatures in flight drains them, time and again', async () => {
@@ -132,11 +164,11 @@ describeSoftHsm('modules, sessions and logins over time', () => {
     await stored.close();
 
     let asked = 0;
-    const secret = (): string => {
+    const secret = askPerson(() => {
       asked += 1;
       // The third answer is a slip of the finger.
       return asked === 3 ? 'slip' : token.pin;
-    };
+    });
     const person = await open('strict', { secret });
     expect(verifies(person, await person.sign(message))).toBe(true);
     expect((await failure(person.sign(message))).code).toBe('ERR_SECRET_WRONG');

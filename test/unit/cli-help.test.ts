@@ -3,15 +3,16 @@ import { describe, expect, test } from '@jest/globals';
 import {
   COMMANDS,
   type CommandName,
-  EXCLUSIVE,
   FLAGS,
   type Flag,
   type FlagName,
   flagOf,
   flagsOf,
-  REFUSED,
+  SETTINGS,
 } from '../../src/cli/flags.ts';
 import { helpText } from '../../src/cli/help.ts';
+import { EXCLUSIVE, REFUSED } from '../../src/cli/refusals.ts';
+import { AWS_PLACES, variableOf } from '../../src/cli/settings.ts';
 
 const commands = Object.keys(COMMANDS) as CommandName[];
 const names = Object.keys(FLAGS) as FlagName[];
@@ -23,6 +24,7 @@ describe('the table of flags', () => {
     expect(flag.value === undefined).toBe(flag.type === 'boolean');
     expect(flag.help).toMatch(/^\S.*[^.\s]$/);
     expect(flag.commands.length).toBeGreaterThan(0);
+    expect(flag.range === undefined || flag.type === 'integer').toBe(true);
     if (flag.default !== undefined) expect(typeof flag.default).toBe(flag.type === 'integer' ? 'number' : flag.type);
   });
 
@@ -78,6 +80,26 @@ describe('docs/cli.md', () => {
     });
     expect(new Set(rows)).toEqual(new Set(expected));
     expect(rows).toHaveLength(expected.length);
+  });
+
+  test('has every setting with its variables and keys, in the order in which they win', () => {
+    const rows = (sections.get('Settings') ?? '').split('\n').filter((line) => line.includes('| `HOLDFAST_'));
+    const code = (cell: string | undefined) => [...(cell ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name);
+    const documented = rows.map((row) => {
+      const [, setting, ...cells] = row.split('|').slice(0, 5);
+      return [code(setting)[0], ...cells.map(code)];
+    });
+    const expected = SETTINGS.map((name) => {
+      const { variables = [], keys = [] } = AWS_PLACES[name] ?? {};
+      return [name, [variableOf(name)], variables, keys];
+    });
+    expect(documented).toEqual(expected);
+  });
+
+  test('names no variable of ours that is not there', () => {
+    const known = new Set([...SETTINGS, 'config' as const].map(variableOf));
+    const named = [...page.matchAll(/\bHOLDFAST_[A-Z0-9_]+/g)].map(([name]) => name);
+    expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
   test('names no flag that is not there', () => {

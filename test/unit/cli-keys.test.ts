@@ -3,7 +3,7 @@ import { secretFor, withModule, withPinOf } from '../../src/cli/key-flags.ts';
 import { nearest } from '../../src/cli/nearest.ts';
 import { parseCommandLine } from '../../src/cli/parse.ts';
 import { makeLineEditor, promptText } from '../../src/cli/prompt.ts';
-import type { SecretRequest } from '../../src/secret.ts';
+import { asksPerson, Secret, type SecretRequest } from '../../src/secret.ts';
 import { parseKeyUri, textOf } from '../../src/uri.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'utf8');
@@ -66,7 +66,7 @@ describe('where the secret comes from', () => {
 
   test('what the URI names is left to the store; otherwise a person is asked', () => {
     expect(secretFor(parseKeyUri('file:key.pem?pin-source=/p'), none, signal)).toBeUndefined();
-    expect(typeof secretFor(parseKeyUri('key.pem'), none, signal)).toBe('function');
+    expect(asksPerson(secretFor(parseKeyUri('key.pem'), none, signal))).toBe(true);
   });
 });
 
@@ -75,7 +75,7 @@ describe('typing a secret', () => {
     const editor = makeLineEditor();
     for (const part of parts) {
       const result = editor.feed(typeof part === 'string' ? bytes(part) : part);
-      if (result.state === 'done') return `done: ${result.secret.toString('utf8')}`;
+      if (result.state === 'done') return `done: ${result.secret.reveal()}`;
       if (result.state !== 'typing') return result.state;
     }
     return 'typing';
@@ -107,6 +107,11 @@ describe('typing a secret', () => {
 
   test('no end of typing: the rest is dropped', () => {
     expect(typed('x'.repeat(5000), '\r')).toBe(`done: ${'x'.repeat(1024)}`);
+  });
+
+  test('what was typed can be wiped by whoever gets it', () => {
+    const typed = makeLineEditor().feed(bytes('1234\r'));
+    expect(typed).toMatchObject({ state: 'done', secret: expect.any(Secret) });
   });
 
   test('after wiping nothing is left', () => {

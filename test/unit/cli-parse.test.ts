@@ -40,7 +40,8 @@ describe('text flags', () => {
   test('what was given is listed once, in the order of the line', () => {
     const { flags } = parse(CP, '--region', 'a', '--debug', '--region', 'b', '--with-proxy=false');
     expect(flags.given).toEqual(['region', 'debug', 'with-proxy']);
-    expect(flags.off).toEqual(['with-proxy']);
+    expect([flags.has('debug'), flags.has('with-proxy'), flags.has('reuse-pin')]).toEqual([true, false, false]);
+    expect(flags.origins.size).toBe(0);
   });
 });
 

@@ -2,11 +2,13 @@ import { generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from '
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
+  algorithmOf,
   ecdsaSignatureFromDer,
   ecdsaSignatureToDer,
   hasCaFlag,
   KEY_USAGE_DIGITAL_SIGNATURE,
   keyUsageOf,
+  publicKeyOf,
   read,
 } from '../../src/der.ts';
 import { makeCertificate, type Recipe } from '../helpers/certificate-maker.ts';
@@ -155,7 +157,29 @@ describe('of a certificate', () => {
     expect(hasCaFlag(der)).toBe(false);
   });
 
-  test.each(['', '30', '3000', '30023000', 'ffff'])('what is no certificate has neither: "%s"', (data) => {
+  test.each([1, 3] as const)('public key: version %d', (version) => {
+    const found = publicKeyOf(certificate({ version }));
+    expect(Buffer.from(found).toString('hex')).toBe(publicKey.export({ type: 'spki', format: 'der' }).toString('hex'));
+    expect(algorithmOf(found)).toBe('2a8648ce3d0201');
+  });
+
+  test.each(['', '30', '3000', '30023000', 'ffff', '30043002a000'])('what is no certificate has none: "%s"', (data) => {
     expect([keyUsageOf(hex(data)), hasCaFlag(hex(data))]).toEqual([undefined, false]);
+    expect(publicKeyOf(hex(data))).toHaveLength(0);
+    expect(algorithmOf(hex(data))).toBeUndefined();
+  });
+
+  test('nothing in it makes the reader fail', () => {
+    const der = certificate({ ca: false, keyUsage: 0x80 });
+    fc.assert(
+      fc.property(fc.nat(der.length - 1), fc.nat(255), fc.nat(der.length), (at, octet, end) => {
+        const bad = Buffer.from(der);
+        bad[at] = octet;
+        algorithmOf(publicKeyOf(bad.subarray(0, end)));
+        algorithmOf(publicKeyOf(bad));
+        hasCaFlag(bad);
+      }),
+      { numRuns: 1000 },
+    );
   });
 });

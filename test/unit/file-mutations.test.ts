@@ -3,10 +3,11 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { HoldfastError } from '../../src/errors.ts';
 import { openKeyBytes } from '../../src/stores/file/index.ts';
+import { canaries } from '../helpers/canaries.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
 import { ecKey, pemOf, rsaKey } from '../helpers/key-files.ts';
 
-const PASSPHRASE = 'correct horse';
+const PASSPHRASE = canaries.passphrase;
 
 const [rsa, ec] = [rsaKey(1024), ecKey()];
 const encryption = { cipher: 'aes-128-cbc', passphrase: PASSPHRASE };

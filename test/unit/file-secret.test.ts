@@ -3,12 +3,13 @@ import { describe, expect, test } from '@jest/globals';
 import { open, openKeyBytes } from '../../src/stores/file/index.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
+import { canaries } from '../helpers/canaries.ts';
 import { ecKey, expectSigns, place, rsaKey } from '../helpers/key-files.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
 
 const files = place();
 const [rsa, ec] = [rsaKey(), ecKey()];
-const PASSPHRASE = 'correct horse';
+const PASSPHRASE = canaries.passphrase;
 const encrypted = (key: KeyObject, format: 'pem' | 'der', cipher = 'aes-256-cbc', passphrase = PASSPHRASE): Buffer =>
   Buffer.from(key.export({ type: 'pkcs8', format, cipher, passphrase } as { type: 'pkcs8'; format: 'der' }));
 /** Old encrypted PEM, which node:crypto still writes. */

@@ -154,8 +154,10 @@ describe('no answer', () => {
     };
     const url = await up(
       rawServer((socket) => {
-        socket.once('data', () => socket.write('HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n'));
-        drip(socket);
+        socket.once('data', () => {
+          socket.write('HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n');
+          drip(socket);
+        });
       }),
     );
     await expect(post(url, only({ total: 100 }))).rejects.toMatchObject({ code: 'ERR_SERVICE_TIMEOUT' });
@@ -241,6 +243,26 @@ describe('TLS', () => {
     await expect(post(url, { caBundle: file('no.pem') })).rejects.toMatchObject({ code: 'ERR_OPTION_INVALID' });
     await expect(post(url, { caBundle: file('absent') })).rejects.toMatchObject({ code: 'ERR_FILE_NOT_FOUND' });
   });
+});
+
+test.each<[what: string, says: string]>([
+  ['late', ''],
+  ['too long', `HTTP/1.1 201 Created\r\n\r\n${'x'.repeat(300_000)}`],
+])('an answer that is %s: the connection ends', async (_what, says) => {
+  let end: () => void = () => undefined;
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const url = await up(
+    rawServer((socket) => {
+      socket.on('close', end).resume();
+      socket.write(says);
+    }),
+  );
+  await expect(post(url, only({ headers: 100 }))).rejects.toMatchObject({
+    code: expect.stringContaining('ERR_SERVICE_'),
+  });
+  await ended;
 });
 
 test('neither sockets nor timers stay behind', async () => {

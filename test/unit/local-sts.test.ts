@@ -2,6 +2,7 @@ import { createHash, createHmac, generateKeyPairSync } from 'node:crypto';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type LocalOptions, type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { vend } from '../helpers/canaries.ts';
 import { fromPem } from '../helpers/certificate-maker.ts';
 import { type SignedRequest, send, signRequest } from '../helpers/x509-request.ts';
 
@@ -17,7 +18,7 @@ afterEach(() => service.close());
 
 async function start(options: LocalOptions = {}): Promise<Vended> {
   clock = new Date();
-  service = await startLocalRolesAnywhere({ now: () => clock, ...options });
+  service = await startLocalRolesAnywhere({ now: () => clock, vend, ...options });
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const issued = await service.issue({
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),

@@ -1,19 +1,33 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../../src/errors.ts';
+import { askPerson, secretFromFile } from '../../src/secret.ts';
+import { readAddress } from '../../src/stores/pkcs11/address.ts';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
 import { openOn } from '../../src/stores/pkcs11/open.ts';
 import type { Notice, OpenKey, OpenOptions } from '../../src/stores/store.ts';
-import { type Fake, fakeToken, returnValue } from '../helpers/fake-pkcs11.ts';
+import { parseKeyUri } from '../../src/uri.ts';
+import { canaries } from '../helpers/canaries.ts';
+import { type Fake, fakeToken } from '../helpers/fake-pkcs11.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
+
+const PIN = canaries.pin;
 
 const never = new AbortController().signal;
 const openFake = (fake: Fake, options: OpenOptions = {}): Promise<OpenKey> => openOn(fake.connection, options, never);
 const logins = (fake: Fake, user = 1): number => fake.calls.filter((call) => call === `login ${user}`).length;
 
 describe('before a PIN is sent', () => {
+  test('what is no secret is refused, and not repeated', async () => {
+    const fake = fakeToken();
+    const error = await failure(openFake(fake, { secret: 837465 as unknown as string }));
+    expect(error.code).toBe('ERR_OPTION_INVALID');
+    expect(tellsOf(error, '837465')).toBe(false);
+    expect(fake.calls).not.toContain('C_Login');
+  });
+
   test.each([
-    ['a stored PIN', { secret: 'the-right-pin' }],
-    ['a PIN of a person', { secret: () => 'the-right-pin' }],
+    ['a stored PIN', { secret: PIN }],
+    ['a PIN of a person', { secret: askPerson(() => PIN) }],
   ])('%s is not tried on a locked token', async (_, options) => {
     const fake = fakeToken();
     fake.flags |= CKF.USER_PIN_LOCKED;
@@ -24,10 +38,12 @@ describe('before a PIN is sent', () => {
   });
 
   test.each([
-    ['a string', '', { secret: 'the-right-pin' }],
-    ['bytes', '', { secret: Buffer.from('the-right-pin') }],
-    ['a pin-value', '&pin-value=the-right-pin', {}],
+    ['a string', '', { secret: PIN }],
+    ['bytes', '', { secret: Buffer.from(PIN) }],
+    ['a pin-value', `&pin-value=${PIN}`, {}],
     ['a pin-source', '&pin-source=/nowhere', {}],
+    ['a function that asks nobody', '', { secret: () => PIN }],
+    ['a file', '', { secret: secretFromFile('/nowhere') }],
   ])('%s is not spent on the last try', async (_, query, options) => {
     const fake = fakeToken(query);
     fake.flags |= CKF.USER_PIN_FINAL_TRY;
@@ -40,10 +56,10 @@ describe('before a PIN is sent', () => {
     const fake = fakeToken();
     fake.flags |= CKF.USER_PIN_FINAL_TRY;
     const told: unknown[] = [];
-    const secret: OpenOptions['secret'] = ({ triesLeft }) => {
+    const secret = askPerson(({ triesLeft }) => {
       told.push(triesLeft);
-      return 'the-right-pin';
-    };
+      return PIN;
+    });
     await (await openFake(fake, { secret })).close();
     expect(told).toEqual([1]);
     expect(logins(fake)).toBe(1);
@@ -53,7 +69,7 @@ describe('before a PIN is sent', () => {
     const fake = fakeToken();
     fake.flags |= CKF.USER_PIN_COUNT_LOW;
     const notices: Notice[] = [];
-    await openFake(fake, { secret: 'the-right-pin', notify: (notice) => notices.push(notice) });
+    await openFake(fake, { secret: PIN, notify: (notice) => notices.push(notice) });
     expect(notices).toEqual([expect.objectContaining({ kind: 'warning' })]);
   });
 
@@ -66,7 +82,7 @@ describe('before a PIN is sent', () => {
   test('a token with a keypad of its own is refused clearly', async () => {
     const fake = fakeToken();
     Object.assign(fake.connection.token, { flags: 0x40d | CKF.PROTECTED_AUTHENTICATION_PATH });
-    const error = await failure(openFake(fake, { secret: 'the-right-pin' }));
+    const error = await failure(openFake(fake, { secret: PIN }));
     expect(error.code).toBe('ERR_TOKEN_FAILED');
     expect(error.message).toContain('keypad');
     expect(logins(fake)).toBe(0);
@@ -74,7 +90,7 @@ describe('before a PIN is sent', () => {
 
   test('options come before the URI', async () => {
     const fake = fakeToken('&pin-value=a-wrong-one');
-    await openFake(fake, { secret: 'the-right-pin' });
+    await openFake(fake, { secret: PIN });
     expect(logins(fake)).toBe(1);
   });
 
@@ -97,92 +113,57 @@ describe('before a PIN is sent', () => {
     await Promise.resolve();
     controller.abort(new SecretError('ERR_INTERRUPTED', 'interrupted'));
     expect((await failure(opening)).code).toBe('ERR_INTERRUPTED');
-    type?.('the-right-pin');
+    type?.(PIN);
     await new Promise((resolve) => setImmediate(resolve));
     expect(logins(fake)).toBe(0);
   });
 });
 
-describe('a refused PIN', () => {
-  test.each([
-    ['CKR_PIN_INCORRECT', 0xa0],
-    ['CKR_PIN_INVALID', 0xa1],
-    ['CKR_PIN_LEN_RANGE', 0xa2],
-  ])('is not sent again: %s', async (name, code) => {
+describe('a URI that does not name the token', () => {
+  const at = (path: string, shown: boolean): Fake => {
     const fake = fakeToken();
-    fake.onCall = (call) => {
-      if (call === 'C_Login') throw returnValue(code);
-    };
-    const first = await failure(openFake(fake, { secret: 'wrong-one' }));
-    expect(first.code).toBe('ERR_SECRET_WRONG');
-    expect(first.message).toContain(name);
-    const sent = fake.calls.filter((call) => call === 'C_Login').length;
-    const second = await failure(openFake(fake, { secret: 'wrong-one' }));
-    expect(second.code).toBe('ERR_SECRET_WRONG');
-    expect(fake.calls.filter((call) => call === 'C_Login')).toHaveLength(sent);
-    for (const error of [first, second]) expect(tellsOf(error, 'wrong-one')).toBe(false);
+    fake.showsPublicKey = shown;
+    const address = readAddress(parseKeyUri(`pkcs11:${path}?module-path=/x.so`));
+    return { ...fake, connection: { ...fake.connection, address } };
+  };
+  const opening = (path: string, shown: boolean) => {
+    const fake = at(path, shown);
+    return { fake, key: openOn(fake.connection, { secret: PIN }, never) };
+  };
+
+  test.each<[string, string, boolean]>([
+    ['a label that nobody shows', 'object=web', false],
+    ['an identifier, which every card has', 'id=%01', true],
+    ['an empty label', 'object=', true],
+  ])('sends no PIN: %s', async (_, path, shown) => {
+    const { fake, key } = opening(path, shown);
+    const error = await failure(key);
+    expect(error.code).toBe('ERR_TOKEN_AMBIGUOUS');
+    const [uri = ''] = error.hint?.match(/pkcs11:\S+/g) ?? [];
+    expect(uri).toBe(`pkcs11:token=prod;serial=42;${path}?module-path=/x.so`);
+    expect(logins(fake)).toBe(0);
   });
 
-  test('does not keep the right one out, and is forgotten then', async () => {
-    const fake = fakeToken();
-    await failure(openFake(fake, { secret: 'wrong-one' }));
-    await openFake(fake, { secret: 'the-right-pin' });
-    expect(logins(fake)).toBe(2);
-    // Somebody changed the PIN to the one that was refused, and logged everybody out.
-    const changed = fakeToken();
-    Object.assign(changed.connection.module, { pins: fake.connection.module.pins });
-    changed.pin = 'wrong-one';
-    await openFake(changed, { secret: 'wrong-one' });
-    expect(logins(changed)).toBe(1);
+  test.each(['token=prod', 'serial=42', 'model=m', 'manufacturer=f', 'slot-id=0'])('named by %s', async (name) => {
+    await (await opening(`${name};object=web`, false).key).close();
   });
 
-  test('is sent once when two opens have it at the same time', async () => {
-    const fake = fakeToken();
-    const opening = [openFake(fake, { secret: 'wrong-one' }), openFake(fake, { secret: 'wrong-one' })];
-    for (const promise of opening) expect((await failure(promise)).code).toBe('ERR_SECRET_WRONG');
-    expect(logins(fake)).toBe(1);
-  });
-
-  test('leaves its mark on the tries left', async () => {
-    const fake = fakeToken();
-    fake.onCall = (call) => {
-      if (call === 'C_Login') fake.flags |= CKF.USER_PIN_FINAL_TRY;
-    };
-    const error = await failure(openFake(fake, { secret: 'wrong-one' }));
-    expect((error as SecretError).triesLeft).toBe(1);
-    expect(error.message).toContain('one try left');
-  });
-
-  test('a login that finds the token locked: ERR_SECRET_LOCKED', async () => {
-    const fake = fakeToken();
-    fake.onCall = (call) => {
-      if (call === 'C_Login') throw returnValue(0xa4);
-    };
-    expect((await failure(openFake(fake, { secret: 'x1' }))).code).toBe('ERR_SECRET_LOCKED');
-  });
-
-  test('another trouble with the login is not blamed on the PIN', async () => {
-    const fake = fakeToken();
-    fake.onCall = (call) => {
-      if (call === 'C_Login') throw returnValue(0x102);
-    };
-    const error = await failure(openFake(fake, { secret: 'the-right-pin' }));
-    expect(error.code).toBe('ERR_TOKEN_FAILED');
-    expect(error.message).toContain('(CKR_USER_PIN_NOT_INITIALIZED)');
+  test('a token that shows an object of that label without a login is the one', async () => {
+    await (await opening('object=web', true).key).close();
   });
 });
 
 describe('a process that is logged in already', () => {
   test('shares the login', async () => {
     const fake = fakeToken();
-    await openFake(fake, { secret: 'the-right-pin' });
-    await openFake(fake, { secret: 'the-right-pin' });
+    await openFake(fake, { secret: PIN });
+    await openFake(fake, { secret: PIN });
     expect(logins(fake)).toBe(2);
   });
 
   test('lets nobody in who has another PIN', async () => {
     const fake = fakeToken();
-    await openFake(fake, { secret: 'the-right-pin' });
+    await openFake(fake, { secret: PIN });
     const error = await failure(openFake(fake, { secret: 'wrong-one' }));
     expect(error.code).toBe('ERR_SECRET_WRONG');
     expect(tellsOf(error, 'wrong-one')).toBe(false);

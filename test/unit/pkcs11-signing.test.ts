@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import { getEventListeners } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
+import { askPerson } from '../../src/secret.ts';
 import type { HashName } from '../../src/signer.ts';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
 import type { PrivateKey } from '../../src/stores/pkcs11/keys.ts';
 import { openOn } from '../../src/stores/pkcs11/open.ts';
+import { makePlaces } from '../../src/stores/pkcs11/pool.ts';
 import { toBeSigned } from '../../src/stores/pkcs11/sign.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { type Fake, fakeToken, returnValue } from '../helpers/fake-pkcs11.ts';
@@ -40,6 +42,22 @@ describe('PKCS#11 sessions', () => {
     await key.close();
     expect(fake.open.size).toBe(0);
     expect(fake.calls.at(-1)).toBe('released');
+  });
+
+  test('all keys of the process share the three places', async () => {
+    const places = makePlaces(3);
+    const fakes = [fakeToken('', places), fakeToken('', places)];
+    const waiting = fakes.map(slow);
+    const keys = await Promise.all(fakes.map((fake) => openFake(fake)));
+    const signing = keys.flatMap((key) => [key.sign(message), key.sign(message), key.sign(message)]);
+    for (let signed = 0; signed < 6; signed += 1) {
+      await turn();
+      const inFlight = waiting.flat();
+      expect(inFlight).toHaveLength(Math.min(3, 6 - signed));
+      waiting.find((one) => one.length > 0)?.shift()?.();
+    }
+    await Promise.all(signing);
+    for (const key of keys) await key.close();
   });
 
   test('are used again, one for each signature in flight', async () => {
@@ -119,7 +137,9 @@ describe('what the token is given', () => {
 
   test('a hash that does not exist: ERR_OPTION_INVALID', async () => {
     const open = await openFake(fakeToken());
-    expect((await failure(open.sign(message, 'MD5' as HashName))).code).toBe('ERR_OPTION_INVALID');
+    for (const hash of ['MD5', 'constructor', '__proto__', 'toString', 256, null, Symbol('hash')]) {
+      expect((await failure(open.sign(message, hash as HashName))).code).toBe('ERR_OPTION_INVALID');
+    }
     await open.close();
   });
 });
@@ -210,18 +230,38 @@ describe('a key that always authenticates', () => {
     fake.alwaysAuthenticate = true;
     let asked = 0;
     let answering = 0;
-    const secret = async (): Promise<string> => {
+    const secret = askPerson(async () => {
       asked += 1;
       answering += 1;
       expect(answering).toBe(1);
       await turn();
       answering -= 1;
       return fake.pin;
-    };
+    });
     const key = await openFake(fake, { secret });
     await Promise.all([key.sign(message), key.sign(message), key.sign(message)]);
     expect(asked).toBe(4);
     await key.close();
+  });
+
+  test('a person who thinks keeps no place from others', async () => {
+    const places = makePlaces(1);
+    const [slowly, other] = [fakeToken('', places), fakeToken('', places)];
+    slowly.alwaysAuthenticate = true;
+    let answer: ((pin: string) => void) | undefined;
+    let asked = 0;
+    const secret = askPerson(() => {
+      asked += 1;
+      return asked === 1 ? slowly.pin : new Promise<string>((resolve) => (answer = resolve));
+    });
+    const attended = await openFake(slowly, { secret });
+    const waiting = attended.sign(message);
+    await turn();
+    const key = await openFake(other);
+    await key.sign(message);
+    answer?.(slowly.pin);
+    await waiting;
+    for (const one of [attended, key]) await one.close();
   });
 
   test('a stored PIN that is refused meanwhile is sent once', async () => {

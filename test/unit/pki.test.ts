@@ -1,14 +1,24 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  webcrypto,
+  X509Certificate,
+} from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import {
   createAuthority,
   explainCertificate,
   fromPem,
+  keyAlgorithmOf,
   makeCertificateRequest,
   readCertificateRequest,
   toPem,
 } from '../../src/pki.ts';
 import { DIGITAL_SIGNATURE, KEY_CERT_SIGN, makeCertificate, type Recipe } from '../helpers/certificate-maker.ts';
+import { ML_DSA_VECTORS } from '../helpers/ml-dsa.ts';
 
 const keys = generateKeyPairSync('ec', { namedCurve: 'P-384' });
 const publicKey = keys.publicKey.export({ type: 'spki', format: 'der' });
@@ -204,6 +214,21 @@ describe('a certificate request', () => {
       await expect(readCertificateRequest(bad)).rejects.toMatchObject({ code: 'ERR_CERTIFICATE_INVALID' });
     }
   });
+});
+
+test('the key in a certificate is named, also one that this Node cannot read', () => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const of = (publicKey: KeyObject): string | undefined =>
+    keyAlgorithmOf(makeCertificate({ subject: 'a', issuer: 'b', publicKey, issuerKey: privateKey }));
+  expect(of(createPublicKey(privateKey))).toBe('ECDSA');
+  expect(of(generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey)).toMatch(/^RSA/);
+  expect(of(generateKeyPairSync('ed25519').publicKey)).toMatch(/^Ed/i);
+  expect(ML_DSA_VECTORS.map(({ certificate }) => keyAlgorithmOf(certificate))).toEqual([
+    'ML-DSA-44',
+    'ML-DSA-65',
+    'ML-DSA-87',
+  ]);
+  expect(keyAlgorithmOf(Buffer.from('3000', 'hex'))).toBeUndefined();
 });
 
 test('PEM there and back', () => {

@@ -100,12 +100,16 @@ describe('a refresh that fails', () => {
     expect(world.times.slice(5)).toEqual([103.5, 104]);
   });
 
-  test('is tried by every call once the credentials have expired', async () => {
+  test('is tried again by whoever calls once the credentials have expired, but not by a crowd at once', async () => {
     await provider();
     world.failure = DOWN;
     await world.pass(61 * MINUTE);
     const before = world.requests;
-    await expect(provider()).rejects.toMatchObject({ code: 'ERR_SERVICE_FAILED' });
+    for (let call = 0; call < 20; call += 1) {
+      await expect(provider()).rejects.toMatchObject({ code: 'ERR_SERVICE_FAILED' });
+    }
+    expect(world.requests).toBe(before + 1);
+    await world.pass(2 * SECOND);
     await expect(provider()).rejects.toMatchObject({ code: 'ERR_SERVICE_FAILED' });
     expect(world.requests).toBe(before + 2);
   });

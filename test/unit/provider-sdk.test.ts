@@ -3,7 +3,8 @@ import { afterEach, expect, test } from '@jest/globals';
 import type { AwsCredentialIdentity, AwsCredentialIdentityProvider } from '@smithy/types';
 import type { HttpAnswer } from '../../src/http.ts';
 import { fromRolesAnywhere, type RolesAnywhereProvider } from '../../src/provider.ts';
-import type { Credentials } from '../../src/session.ts';
+import type { Credentials } from '../../src/session-answer.ts';
+import { vend } from '../helpers/canaries.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
 import { ARNS, granted } from '../helpers/create-session.ts';
 
@@ -54,7 +55,7 @@ test('50 calls through five clients that share a provider: one CreateSession, on
   for (const { Account } of await Promise.all(calls)) expect(Account).toBe('111122223333');
   expect([requests, signer.calls, seen.length]).toEqual([1, 1, 50]);
   for (const headers of seen) {
-    expect(headers['x-amz-security-token']).toBe('SESSION-TOKEN');
+    expect(headers['x-amz-security-token']).toBe(vend.sessionToken);
     expect(headers.authorization).toContain('Credential=ASIAEXAMPLE/');
   }
   await provider.close();
@@ -80,8 +81,7 @@ test('credentials and provider have the types of the SDK', async () => {
   expect(await asProvider(provider)({ forceRefresh: false, callerClientConfig: {} })).toBe(asCredentials(credentials));
   expect(credentials).toEqual({
     accessKeyId: 'ASIAEXAMPLE',
-    secretAccessKey: 'SECRET-KEY',
-    sessionToken: 'SESSION-TOKEN',
+    ...vend,
     expiration,
     accountId: '111122223333',
   });

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { HoldfastError } from '../../src/errors.ts';
 import { fromRolesAnywhere, getCredentials, type RolesAnywhereInit } from '../../src/provider.ts';
 import type { SecretRequest } from '../../src/secret.ts';
+import { vend } from '../helpers/canaries.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
 import { ARNS, granted, refused } from '../helpers/create-session.ts';
 import { place } from '../helpers/key-files.ts';
@@ -31,8 +32,7 @@ describe('a provider', () => {
   test('gives what an SDK client needs', async () => {
     expect(await world.provider()()).toEqual({
       accessKeyId: 'ASIAEXAMPLE',
-      secretAccessKey: 'SECRET-KEY',
-      sessionToken: 'SESSION-TOKEN',
+      ...vend,
       expiration: new Date(START + 60 * MINUTE),
       accountId: '111122223333',
     });
@@ -62,6 +62,7 @@ describe('a provider', () => {
     }
     expect(world.requests).toBe(1);
     world.failure = undefined;
+    await world.pass(2 * SECOND);
     expect(await provider()).toMatchObject({ accessKeyId: 'ASIAEXAMPLE' });
     expect(world.requests).toBe(2);
   });

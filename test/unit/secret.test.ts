@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { format, inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
+  askPerson,
   askSecret,
+  asksPerson,
   checkSecretSource,
   Secret,
   type SecretRequest,
@@ -13,9 +15,10 @@ import {
   secretFromFile,
   withSecret,
 } from '../../src/secret.ts';
+import { canaries } from '../helpers/canaries.ts';
 import { everythingOf, rejectionOf, thrownBy } from '../helpers/thrown.ts';
 
-const PIN = 'S3cr3t-ä';
+const PIN = `${canaries.pin}-ä`;
 const request: SecretRequest = { kind: 'PIN', of: 'token "prod"' };
 const reveal = async (source: SecretSource): Promise<string> => (await askSecret(source, request)).reveal();
 
@@ -52,7 +55,7 @@ describe('Secret', () => {
     ['its own properties', (secret) => JSON.stringify(Object.entries(secret))],
   ])('%s does not show it', (way, print) => {
     const hex = [...Buffer.from(PIN)].map((byte) => byte.toString(16)).join(' ');
-    for (const shown of [PIN, 'S3cr', hex.slice(0, 20)]) expect(print(new Secret(PIN))).not.toContain(shown);
+    for (const shown of [PIN, PIN.slice(0, 8), hex.slice(0, 20)]) expect(print(new Secret(PIN))).not.toContain(shown);
     if (way !== 'its own properties') expect(print(new Secret(PIN))).toContain('[secret]');
   });
 });
@@ -89,6 +92,32 @@ describe('askSecret', () => {
     expect(error).toMatchObject({ name: 'SecretError', code: 'ERR_SECRET_REQUIRED', triesLeft: 3 });
     expect(error.message).toBe('token "prod" needs its PIN, and none was given');
     expect(error.hint).toMatch(hint);
+  });
+
+  test.each<[string, unknown]>([
+    ['a number', 837465],
+    ['a function that returns a number', () => 837465],
+    ['a promise of a number', async () => 837465],
+    ['a function that returns an object', () => ({ pin: '837465' })],
+    ['an object', { pin: '837465' }],
+    ['an array', ['837465']],
+    ['a function that returns null', () => null],
+  ])('%s is no secret, and is not repeated', async (_, source) => {
+    const error = await rejectionOf(askSecret(source as SecretSource, request));
+    expect(error).toMatchObject({ code: 'ERR_OPTION_INVALID', hint: expect.any(String) });
+    expect(everythingOf(error)).not.toContain('837465');
+  });
+
+  test('only askPerson says that a person is asked, and passes the question on', async () => {
+    const source = askPerson(({ of }) => `from ${of}`);
+    expect(await reveal(source)).toBe('from token "prod"');
+    expect([source, PIN, () => PIN, secretFromFile('/pin'), undefined].map(asksPerson)).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ]);
   });
 
   test('what the source throws comes through', async () => {
@@ -141,7 +170,7 @@ describe('secretFromFile', () => {
     [' 12 34 \n', ' 12 34 '],
     ['\n', ''],
     ['', ''],
-    [PIN, PIN],
+    ['S3cr3t-ä', 'S3cr3t-ä'],
     ['x'.repeat(4096), 'x'.repeat(4096)],
   ])('%j', async (content, secret) => {
     expect(await reveal(secretFromFile(await file(content)))).toBe(secret);

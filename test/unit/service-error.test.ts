@@ -18,16 +18,20 @@ const refused = (message: string, headers: Record<string, string> = {}): Service
 describe('a text of the service', () => {
   test.each<[text: string, hint: RegExp]>([
     ['Invalid signature', /clock is right.*region.*proxy/],
-    ['Untrusted signing certificate', /--intermediates.*anchor/],
-    ['Untrusted Signing Certificate', /--intermediates.*anchor/],
-    ['Untrusted certificate. Insufficient certificate', /version 3.*digitalSignature.*CA:FALSE.*trust anchor/],
+    ['Untrusted signing certificate', /trust anchor whose CA issued.*intermediates.*--intermediates/],
+    ['Untrusted Signing Certificate', /trust anchor whose CA issued.*intermediates.*--intermediates/],
+    ['Untrusted certificate. Insufficient certificate', /digitalSignature.*version 3.*CA:FALSE.*trust anchor/],
     ['Certificate revoked', /revocation list/],
     ["Specified Trust Anchor wasn't found.", /trust anchor ARN.*region and account/],
     ['Specified Trust Anchor is disabled.', /enable the trust anchor/],
     ['Invalid or empty profile provided.', /profile ARN.*region and account/],
+    ['Specified Profile is disabled.', /^enable the profile$/],
     ["Requested Role isn't one of those listed in the Profile.", /add the role to the profile/],
     ['Not authorized to set roleSessionName.', /leave out the role session name/],
-    [`Unable to assume role for ${ROLE}.`, /role exists.*principal.*AssumeRole, TagSession and SetSourceIdentity/],
+    [
+      `Unable to assume role for ${ROLE}.`,
+      /principal.*AssumeRole, TagSession and SetSourceIdentity.*conditions.*role exists/,
+    ],
     [
       `Unable to assume role for ${ROLE}. The requested DurationSeconds exceeds the MaxSessionDuration set for this role.`,
       /shorter session/,
@@ -51,15 +55,27 @@ describe('a text of the service', () => {
     });
   });
 
-  test('of a range error', () => {
-    const message =
-      "1 validation error detected: Value '43200' at 'durationSeconds' failed to satisfy constraint: Member must have value less than or equal to 3600";
+  test.each<[text: string, hint: RegExp]>([
+    [
+      "1 validation error detected: Value '43200' at 'durationSeconds' failed to satisfy constraint: Member must have value less than or equal to 3600",
+      /bounds that the service names.*--session-duration/,
+    ],
+    [
+      "1 validation error detected: Value 'x' at 'roleSessionName' failed to satisfy constraint: Member must have length",
+      /role session name/,
+    ],
+    ["1 validation error detected: Value 'x' at 'roleArn' failed to satisfy constraint: Member must satisfy", /ARN/],
+    ['Incorrect basic constraints for CA certificate', /CA:TRUE/],
+    ['Error creating TrustAnchor. Given AWS PCA did not allow get request.: ', /private CA.*active.*may read it/],
+    ['Something else', /^correct what the service names$/],
+  ])('of a wrong value: %s', (message, hint) => {
     expect(refusal(answer(400, { message, __type: 'ValidationException' }), HOST, NOW)).toMatchObject({
       code: 'ERR_SERVICE_REFUSED',
       status: 400,
       awsCode: 'ValidationException',
-      message: expect.stringContaining(message),
-      hint: 'correct what the service names',
+      requestId: 'c0ffee',
+      message: `${HOST} answered 400 ValidationException: ${message.trim()} (request c0ffee)`,
+      hint: expect.stringMatching(hint),
     });
   });
 });
@@ -151,4 +167,9 @@ describe('other answers', () => {
     expect(text.message).toBe(`${HOST} answered 403 with 6 characters of text/plain (request c0ffee)`);
     expect(text.hint).toMatch(/check the endpoint and any proxy/);
   });
+});
+
+test('a code made to be slow to read is read', () => {
+  const code = `${':'.repeat(250_000)}\n`;
+  expect(refusal(answer(403, { message: 'no', code }), HOST, NOW)).toMatchObject({ code: 'ERR_SERVICE_REFUSED' });
 });

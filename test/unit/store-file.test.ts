@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KeySpec } from '../../src/stores/store.ts';
+import { canaries } from '../helpers/canaries.ts';
 import { makeKeyPair } from '../helpers/certificates.ts';
 import { conformance, type TestKey } from '../stores/conformance.ts';
 
@@ -32,7 +33,7 @@ conformance('file', {
   },
   protectedKey: async () => {
     const { privateKey } = makeKeyPair();
-    const secret = 'gr\u00fcne Gurken, 17 St\u00fcck';
+    const secret = `gr\u00fcne Gurken ${canaries.passphrase}`;
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: secret });
     await writeFile(join(directory, 'protected.pem'), pem, { mode: 0o600 });
     return { uri: `file:${directory}/protected.pem`, publicKey: createPublicKey(privateKey), secret };

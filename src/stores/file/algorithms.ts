@@ -19,6 +19,13 @@ export function oidOf(content: Uint8Array): string {
 /** `PrivateKeyInfo.privateKeyAlgorithm` of the keys that sign here (RFC 8017 §A.1, RFC 5480 §2.1.1). */
 export const SIGNING_KEYS: ReadonlySet<string> = new Set(['1.2.840.113549.1.1.1', '1.2.840.10045.2.1']);
 
+/** The same for ML-DSA, by its parameter sets (RFC 9881 §6). */
+export const ML_DSA_KEYS: ReadonlyMap<string, string> = new Map([
+  ['2.16.840.1.101.3.4.3.17', 'ML-DSA-44'],
+  ['2.16.840.1.101.3.4.3.18', 'ML-DSA-65'],
+  ['2.16.840.1.101.3.4.3.19', 'ML-DSA-87'],
+]);
+
 /** The others, named by what a person calls them. */
 export const OTHER_KEYS: ReadonlyMap<string, string> = new Map([
   ['1.2.840.113549.1.1.10', 'an RSA key bound to PSS'],
@@ -29,9 +36,6 @@ export const OTHER_KEYS: ReadonlyMap<string, string> = new Map([
   ['1.3.101.111', 'an X448 key'],
   ['1.3.101.112', 'an Ed25519 key'],
   ['1.3.101.113', 'an Ed448 key'],
-  ['2.16.840.1.101.3.4.3.17', 'an ML-DSA-44 key'],
-  ['2.16.840.1.101.3.4.3.18', 'an ML-DSA-65 key'],
-  ['2.16.840.1.101.3.4.3.19', 'an ML-DSA-87 key'],
 ]);
 
 export const PBES2 = '1.2.840.113549.1.5.13';
@@ -80,6 +84,27 @@ export const PRFS: ReadonlyMap<string, string> = new Map([
   ['1.2.156.10197.1.401.2', 'sm3'],
 ]);
 
+/** PKCS#12's own schemes (RFC 7292 §C) whose ciphers Node has, by the names that node:crypto has for them. */
+export const PKCS12_CIPHERS: ReadonlyMap<string, string> = new Map([
+  ['1.2.840.113549.1.12.1.3', 'des-ede3-cbc'],
+  ['1.2.840.113549.1.12.1.4', 'des-ede-cbc'],
+]);
+
+/** Those whose cipher, RC2 in CBC mode, a package has: bits of the key. */
+export const RC2_SCHEMES: ReadonlyMap<string, number> = new Map([
+  ['1.2.840.113549.1.12.1.5', 128],
+  ['1.2.840.113549.1.12.1.6', 40],
+]);
+
+/** Hashes that PKCS#12 files are made with, by node:crypto's names. */
+export const HASHES: ReadonlyMap<string, string> = new Map([
+  ['1.3.14.3.2.26', 'sha1'],
+  ['2.16.840.1.101.3.4.2.1', 'sha256'],
+  ['2.16.840.1.101.3.4.2.2', 'sha384'],
+  ['2.16.840.1.101.3.4.2.3', 'sha512'],
+  ['2.16.840.1.101.3.4.2.4', 'sha224'],
+]);
+
 /** The whole schemes before PBES2 (RFC 8018 §A.3, RFC 7292 §C). */
 export const OLD_SCHEMES: ReadonlyMap<string, string> = new Map([
   ['1.2.840.113549.1.5.1', 'MD2 and DES'],
@@ -90,8 +115,6 @@ export const OLD_SCHEMES: ReadonlyMap<string, string> = new Map([
   ['1.2.840.113549.1.5.11', 'SHA-1 and RC2'],
   ['1.2.840.113549.1.12.1.1', 'SHA-1 and RC4'],
   ['1.2.840.113549.1.12.1.2', 'SHA-1 and RC4'],
-  ['1.2.840.113549.1.12.1.3', 'SHA-1 and 3DES'],
-  ['1.2.840.113549.1.12.1.4', 'SHA-1 and 3DES'],
   ['1.2.840.113549.1.12.1.5', 'SHA-1 and RC2'],
   ['1.2.840.113549.1.12.1.6', 'SHA-1 and RC2'],
 ]);

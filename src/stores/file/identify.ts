@@ -1,6 +1,6 @@
 import { children, read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
-import { OTHER_KEYS, oidOf, SIGNING_KEYS } from './algorithms.ts';
+import { ML_DSA_KEYS, OTHER_KEYS, oidOf, SIGNING_KEYS } from './algorithms.ts';
 
 /** What something is that is no private key we read. */
 interface Finding {
@@ -31,8 +31,8 @@ const BUNDLE: Finding = {
 const PARAMETERS: Finding = { what: 'a set of key parameters without a key', hint: 'name the file of the private key' };
 const DSA: Finding = { what: 'a DSA private key', hint: 'use an RSA or ECDSA key', key: true };
 const PKCS12: Finding = {
-  what: 'a PKCS#12 file',
-  hint: 'take the key out of it: openssl pkcs12 -in FILE -nocerts -out KEY.pem',
+  what: 'a PKCS#12 file written as PEM',
+  hint: 'decode the Base64 between its BEGIN and END lines',
   key: true,
 };
 const TPM: Finding = { what: 'a key that only its TPM can use (TSS2)', hint: 'use it with tpm:file=FILE', key: true };
@@ -69,6 +69,7 @@ const LABELS: ReadonlyMap<string, Finding> = new Map([
   ['X509 CRL', CRL],
   ['PUBLIC KEY', PUBLIC],
   ['RSA PUBLIC KEY', PUBLIC],
+  ['PKCS12', PKCS12],
   ['PKCS7', BUNDLE],
   ['CMS', BUNDLE],
   ['EC PARAMETERS', PARAMETERS],
@@ -96,7 +97,6 @@ const OTHER_SHAPES: readonly (readonly [RegExp, Finding])[] = [
   [/^30 30 03$/, CERTIFICATE],
   [/^30 03$/, PUBLIC],
   [/^02 02$/, PUBLIC],
-  [/^02 30( 30)?$/, PKCS12],
   [/^06 a0$/, BUNDLE],
   [/^06 .*04 04$/, TPM],
   [/^(02 ){5}02$/, DSA],
@@ -109,16 +109,35 @@ export function keyFormOf(der: Uint8Array): KeyForm | undefined {
   return KEY_SHAPES.find(([pattern]) => pattern.test(shape))?.[1];
 }
 
-/** Refuse a PKCS#8 key of an algorithm that signs nothing here. @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` */
-export function checkPkcs8Algorithm(der: Uint8Array, name: string): void {
+/**
+ * Is this a `PFX` (RFC 7292 §4): a SEQUENCE of the number 3 and another SEQUENCE? Its length may be missing, for BER.
+ * Whether it is whole is not looked at.
+ */
+export function isPkcs12(data: Uint8Array): boolean {
+  const [tag, length = 0] = data;
+  const header = 2 + (length > 0x80 ? length & 0x7f : 0);
+  return tag === 0x30 && Buffer.from(data.subarray(header, header + 4)).toString('hex') === '02010330';
+}
+
+/**
+ * Refuse a PKCS#8 key of an algorithm that signs nothing here.
+ *
+ * @returns the parameter set when it is an ML-DSA key, which not every Node can use
+ * @throws {HoldfastError} `ERR_KEY_UNSUPPORTED`
+ */
+export function checkPkcs8Algorithm(der: Uint8Array, name: string): string | undefined {
   const algorithm = [...children(read(der)?.value ?? der)][1];
   const oid = oidOf(read(algorithm?.value ?? der)?.value ?? der);
-  if (SIGNING_KEYS.has(oid)) return;
+  const mlDsa = ML_DSA_KEYS.get(oid);
+  if (mlDsa || SIGNING_KEYS.has(oid)) return mlDsa;
   throw unsupportedKey(OTHER_KEYS.get(oid) ?? 'a key of an algorithm that holdfast does not know', name);
 }
 
 export const unsupportedKey = (what: string, name: string, cause?: unknown): HoldfastError =>
-  new HoldfastError('ERR_KEY_UNSUPPORTED', `the ${name} holds ${what}`, { hint: 'use an RSA or ECDSA key', cause });
+  new HoldfastError('ERR_KEY_UNSUPPORTED', `the ${name} holds ${what}`, {
+    hint: 'use an RSA, ECDSA or ML-DSA key',
+    cause,
+  });
 
 /** The error for PEM without a private key; `blocks` has at least one. */
 export const notInPem = (blocks: readonly { label: string }[], name: string): HoldfastError =>
@@ -167,7 +186,7 @@ const TEXTS: readonly (readonly [RegExp, Finding])[] = [
   [/^<(!doctype )?html/i, { what: 'a web page (HTML)', hint: 'download the key file itself' }],
   [/^</, { what: 'XML', hint: 'name a key file in PEM or DER' }],
   [
-    /^M[A-Za-z0-9+/\s]{40,}={0,2}\s*$/,
+    /^M[A-Za-z0-9+/\s]{40,}={0,2}$/, // of trimmed text
     {
       what: 'Base64 without the lines around it',
       hint: 'put -----BEGIN PRIVATE KEY----- before it and -----END PRIVATE KEY----- after it',
@@ -182,7 +201,6 @@ const MAGIC: readonly (readonly [RegExp, Finding])[] = [
   [/^(fffe|feff)/, { what: 'text in UTF-16', hint: 'save it as UTF-8 or ASCII' }],
   [/^2d002d00|^002d002d/, { what: 'text in UTF-16', hint: 'save it as UTF-8 or ASCII' }],
   [/^(feedfeed|cececece)/, KEYSTORE],
-  [/^3080020103/, PKCS12],
   [/^(504b0304|1f8b)/, ARCHIVE],
   [
     /^53514c69746520666f726d61742033/,

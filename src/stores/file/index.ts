@@ -1,23 +1,22 @@
 import { KeyObject } from 'node:crypto';
-import { isAbsolute } from 'node:path';
 import { readCertificates as certificatesIn } from '../../certificate.ts';
 import { HoldfastError } from '../../errors.ts';
-import { printable, readBounded } from '../../read-file.ts';
-import { checkSecretSource, type SecretSource, secretFromFile } from '../../secret.ts';
-import { checkAttributes, type KeyUri, textOf } from '../../uri.ts';
+import { orAborted, within } from '../../limits.ts';
+import { checkSecretSource, type SecretSource, secretOf } from '../../secret.ts';
+import { checkAttributes, type KeyUri } from '../../uri.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import { checkExposure } from './exposure.ts';
-import { inTime } from './in-time.ts';
-import { type FoundKey, findKey, sortCertificates, unlockKey } from './key-file.ts';
+import { isPkcs12 } from './identify.ts';
+import { findKey, sortCertificates, unlockKey } from './key-file.ts';
 import { nodeKey } from './node-key.ts';
-
-/** Largest key file that is read, bytes: a key with a long chain has some tens of thousands. */
-const KEY_FILE_LIMIT = 1024 * 1024;
+import { sourceOf } from './source.ts';
 
 /**
- * Open the private key in a file: PEM or DER; PKCS#1, SEC1, PKCS#8, encrypted PKCS#8, old encrypted PEM. RSA from 1024
- * bits and EC on every curve that Node has. The passphrase comes from `options.secret`, else from the URI's `pin-value`
- * (the passphrase itself) or `pin-source` (a file that holds it), and is asked for only when the key is encrypted.
+ * Open the private key in a file, an environment variable (`env:NAME`) or a descriptor of this process (`fd:3`; `-` is
+ * standard input): PEM or DER; PKCS#1, SEC1, PKCS#8, encrypted PKCS#8, old encrypted PEM, PKCS#12. RSA from 1024 bits,
+ * EC on every curve that Node has, ML-DSA where Node has it. The passphrase comes from `options.secret`, else from the
+ * URI's `pin-value` (the passphrase itself) or `pin-source` (a file that holds it), and is asked for only when the key
+ * is encrypted.
  *
  * @throws {HoldfastError} `ERR_FILE_NOT_FOUND`, `ERR_FILE_UNREADABLE`, `ERR_FILE_TOO_LARGE` (over 1 MiB);
  * `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_AMBIGUOUS`, saying what the file is instead; `ERR_KEY_EXPOSED` when
@@ -26,27 +25,31 @@ const KEY_FILE_LIMIT = 1024 * 1024;
  */
 export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> {
   const secret = secretSourceOf(uri, options);
-  const name = `key file ${printable(uri.location)}`;
+  const { name, read } = sourceOf(uri, 'key file');
   return inTime(`opening the ${name}`, options, async (signal) => {
-    const { data, stat } = await readBounded(uri.location, { limit: KEY_FILE_LIMIT, what: 'key file', signal });
+    const { data, stat } = await read(signal);
     // What the file is comes first: to be told of the permissions of what is no key helps nobody.
     const found = findKey(data, name);
-    checkExposure(stat, name, options, process.getuid?.());
+    if (stat) checkExposure(stat, name, options, process.getuid?.());
     return openFound(found, name, { ...options, secret });
   });
 }
 
 /**
- * The certificates in a file, PEM or DER, in its order. It may be anybody's: certificates are public.
+ * The certificates in a file, a variable or a descriptor, PEM, DER or PKCS#12, in its order. The file may be anybody's:
+ * certificates are public. In PKCS#12 they are encrypted all the same, so that its passphrase may be asked for.
  *
- * @throws {HoldfastError} `ERR_FILE_*`; `ERR_CERTIFICATE_INVALID` when there is none
+ * @throws {HoldfastError} `ERR_FILE_*`; `ERR_CERTIFICATE_INVALID` when there is none; for PKCS#12 as {@link open}
  */
 export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
-  secretSourceOf(uri, options);
-  const name = `certificate file ${printable(uri.location)}`;
+  const secret = secretSourceOf(uri, options);
+  const { name, read } = sourceOf(uri, 'certificate file');
   return inTime(`reading the ${name}`, options, async (signal) => {
-    const { data } = await readBounded(uri.location, { limit: KEY_FILE_LIMIT, what: 'certificate file', signal });
-    return certificatesIn(data, `the ${name}`).map(({ der }) => der);
+    const { data } = await read(signal);
+    if (!isPkcs12(data)) return certificatesIn(data, `the ${name}`).map(({ der }) => der);
+    const { withPkcs12 } = await import('./pkcs12.ts');
+    const request = { kind: 'passphrase', of: name, purpose: options.purpose } as const;
+    return withPkcs12(data, secret, request, async ({ certificates }) => certificates);
   });
 }
 
@@ -68,7 +71,7 @@ export async function openKeyBytes(data: string | Uint8Array, options: KeyBytesO
       hint: 'give the content of a key file',
     });
   }
-  return inTime(`opening the ${name}`, options, () =>
+  return inTime(`opening the ${name}`, options, async () =>
     openFound(findKey(typeof data === 'string' ? Buffer.from(data) : data, name), name, options),
   );
 }
@@ -83,7 +86,7 @@ export interface KeyObjectOptions extends Pick<OpenOptions, 'signal' | 'deadline
 /**
  * Use a private key that node:crypto already holds.
  *
- * @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` for anything but RSA and EC; `ERR_OPTION_INVALID`
+ * @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` for anything but RSA, EC and ML-DSA; `ERR_OPTION_INVALID`
  */
 export function openKeyObject(key: KeyObject, options: KeyObjectOptions = {}): OpenKey {
   if (!(key instanceof KeyObject)) {
@@ -95,28 +98,19 @@ export function openKeyObject(key: KeyObject, options: KeyObjectOptions = {}): O
   return nodeKey(key, { ...rest, name, certificates: sortCertificates(certificates, key) });
 }
 
-async function openFound(found: FoundKey, name: string, options: OpenOptions): Promise<OpenKey> {
+/** Work that does not heed the signal, such as a prompt, goes on unseen. */
+const inTime = <T>(what: string, options: OpenOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+  within(options, what, (signal) => orAborted(work(signal), signal));
+
+async function openFound(found: ReturnType<typeof findKey>, name: string, options: OpenOptions): Promise<OpenKey> {
   const { purpose, signal, deadline } = options;
-  const key = await unlockKey(found, options.secret, { kind: 'passphrase', of: name, purpose });
-  return nodeKey(key, { name, signal, deadline, certificates: sortCertificates(found.certificates, key) });
+  const { key, certificates } = await unlockKey(found, options.secret, { kind: 'passphrase', of: name, purpose });
+  return nodeKey(key, { name, signal, deadline, certificates: sortCertificates(certificates, key) });
 }
 
 function secretSourceOf(uri: KeyUri, { secret }: OpenOptions): SecretSource | undefined {
   checkAttributes(uri, { path: [], query: ['pin-source', 'pin-value'] });
   checkSecretSource(secret);
-  const value = uri.query.get('pin-value');
-  const source = textOf(uri.query, 'pin-source');
-  if (source === undefined) return secret ?? value;
-  // RFC 7512 §2.4: a URI with both should be refused.
-  if (value) throw invalid('the key URI has a pin-value and a pin-source', 'keep one of them');
-  if (!isAbsolute(source.replace(/^file:(\/\/)?(?=\/)/, ''))) {
-    throw invalid(
-      'the pin-source is neither a file: URI nor an absolute path',
-      'write pin-source=file:/path/to/secret',
-    );
-  }
-  return secret ?? secretFromFile(source);
+  const named = secretOf(uri);
+  return secret ?? named;
 }
-
-const invalid = (message: string, hint: string): HoldfastError =>
-  new HoldfastError('ERR_URI_INVALID', message, { hint });

@@ -2,9 +2,33 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
-import { type Decrypt, decryptPkcs8, decryptTraditional, viewOf } from './decrypt.ts';
-import { checkPkcs8Algorithm, isKeyLabel, keyFormOf, notAtAll, notByLabel, notInDer, notInPem } from './identify.ts';
+import { viewOf } from './cipher-box.ts';
+import { type Decrypt, decryptPkcs8, decryptTraditional } from './decrypt.ts';
+import {
+  checkPkcs8Algorithm,
+  isKeyLabel,
+  isPkcs12,
+  keyFormOf,
+  notAtAll,
+  notByLabel,
+  notInDer,
+  notInPem,
+} from './identify.ts';
+import { checkMlDsa } from './ml-dsa.ts';
 import { damagedPem, decodePem, type PemBlock, readPem } from './pem.ts';
+import type { Pkcs12Key } from './pkcs12.ts';
+
+/** A private key and the certificates that were found beside it. */
+export interface OpenedKey {
+  readonly key: KeyObject;
+  /** DER, in the order of the file. */
+  readonly certificates: readonly Uint8Array[];
+}
+
+/** A PKCS#12 file, of which nothing is known before it is open. */
+export interface FoundPkcs12 {
+  readonly pkcs12: Uint8Array;
+}
 
 /** A private key found in a file, perhaps still encrypted, and the certificates that were found beside it. */
 export interface FoundKey {
@@ -22,7 +46,7 @@ export interface FoundKey {
  * @throws {HoldfastError} `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_AMBIGUOUS`: each says what the content is
  * instead, and none repeats anything of it
  */
-export function findKey(content: Uint8Array, name: string): FoundKey {
+export function findKey(content: Uint8Array, name: string): FoundKey | FoundPkcs12 {
   // Windows' Notepad begins UTF-8 with a byte order mark.
   const data = content[0] === 0xef && content[1] === 0xbb && content[2] === 0xbf ? content.subarray(3) : content;
   const text = viewOf(data).toString('latin1');
@@ -31,6 +55,7 @@ export function findKey(content: Uint8Array, name: string): FoundKey {
     throw new HoldfastError('ERR_KEY_INVALID', `the ${name} is empty`, { hint });
   }
   if (/-----BEGIN [^-]*-----/.test(text)) return findInPem(readPem(text, name), name);
+  if (isPkcs12(data)) return { pkcs12: data };
   if (data[0] === 0x30 && read(data)) return { ...keyInDer(data, name), certificates: [] };
   throw notAtAll(data, name);
 }
@@ -66,21 +91,51 @@ function keyInDer(der: Uint8Array, name: string): Omit<FoundKey, 'certificates'>
  * @throws {HoldfastError} `ERR_SECRET_REQUIRED`, `ERR_SECRET_WRONG`, `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`
  */
 export async function unlockKey(
-  { der, decrypt }: FoundKey,
+  found: FoundKey | FoundPkcs12,
   secret: SecretSource | undefined,
   request: SecretRequest,
-): Promise<KeyObject> {
-  if (!decrypt) return parseKey(der, request.of);
-  return withSecret(secret, request, async ({ bytes }) => {
-    const plain = await decrypt(bytes).catch((cause: unknown) => {
-      throw cause instanceof HoldfastError ? cause : undecryptable(request.of, cause);
+): Promise<OpenedKey> {
+  const name = request.of;
+  if ('pkcs12' in found) {
+    const { withPkcs12 } = await import('./pkcs12.ts');
+    return withPkcs12(found.pkcs12, secret, request, async ({ keys, certificates }) => {
+      return { key: await openPlain(only(keys, name).open(), name), certificates };
     });
-    try {
-      return parseKey(plain, request.of);
-    } finally {
-      plain.fill(0);
-    }
+  }
+  const { der, decrypt, certificates } = found;
+  if (!decrypt) return { key: parseKey(der, name), certificates };
+  return withSecret(secret, request, async ({ bytes }) => {
+    return { key: await openPlain(decrypt(bytes), name), certificates };
   });
+}
+
+/** The one key of a PKCS#12 file. */
+function only(keys: readonly Pkcs12Key[], name: string): Pkcs12Key {
+  const [key, ...others] = keys;
+  if (key && others.length === 0) return key;
+  if (!key) {
+    const hint = 'name the file of the private key, or export this one with its key';
+    throw new HoldfastError('ERR_KEY_INVALID', `the PKCS#12 in the ${name} holds no private key`, { hint });
+  }
+  const labels = keys.slice(0, LISTED).map(({ label }) => label);
+  if (keys.length > LISTED) labels.push(`${keys.length - LISTED} more`);
+  const message = `the PKCS#12 in the ${name} holds ${keys.length} private keys: ${labels.join(', ')}`;
+  throw new HoldfastError('ERR_KEY_AMBIGUOUS', message, { hint: 'export the one to use into a file of its own' });
+}
+
+/** At most so many keys are listed in an error. */
+const LISTED = 10;
+
+/** Parse a key that is decrypted, and wipe it. */
+async function openPlain(decrypting: Promise<Buffer>, name: string): Promise<KeyObject> {
+  const plain = await decrypting.catch((cause: unknown) => {
+    throw cause instanceof HoldfastError ? cause : undecryptable(name, cause);
+  });
+  try {
+    return parseKey(plain, name);
+  } finally {
+    plain.fill(0);
+  }
 }
 
 /** The cipher is known, but this Node's OpenSSL (in FIPS mode, say) will not derive its key. */
@@ -93,7 +148,8 @@ const undecryptable = (name: string, cause: unknown): HoldfastError =>
 function parseKey(der: Uint8Array, name: string): KeyObject {
   const form = keyFormOf(der);
   if (form === undefined || form === 'encrypted') throw notInDer(der, name);
-  if (form === 'pkcs8') checkPkcs8Algorithm(der, name);
+  const mlDsa = form === 'pkcs8' ? checkPkcs8Algorithm(der, name) : undefined;
+  if (mlDsa) checkMlDsa(mlDsa, name);
   try {
     return createPrivateKey({ key: viewOf(der), format: 'der', type: form });
   } catch (cause) {

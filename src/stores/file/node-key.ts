@@ -1,14 +1,17 @@
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { HoldfastError } from '../../errors.ts';
+import { orAborted, within } from '../../limits.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import { unsupportedKey } from './identify.ts';
-import { inTime } from './in-time.ts';
 
 /** Shorter RSA keys are within reach of a laptop, and SHA-512 does not fit into the shortest. */
 const RSA_MIN_BITS = 1024;
 /** OpenSSL verifies nothing longer (OPENSSL_RSA_MAX_MODULUS_BITS), and a file could ask for hours of arithmetic. */
 const RSA_MAX_BITS = 16384;
+
+/** `asymmetricKeyType` of the keys that hash by themselves. */
+const ML_DSA = /^ml-dsa-(44|65|87)$/;
 
 const HASHES: ReadonlyMap<string, string> = new Map<HashName, string>([
   ['SHA-256', 'sha256'],
@@ -26,10 +29,11 @@ export interface NodeKeyOptions extends Pick<OpenOptions, 'signal' | 'deadline'>
 /**
  * A private key of node:crypto as a key of ours.
  *
- * @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` for anything but RSA of 1024 to 16384 bits and EC
+ * @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` for anything but RSA of 1024 to 16384 bits, EC and ML-DSA
  */
 export function nodeKey(key: KeyObject, { name, certificates, ...options }: NodeKeyOptions): OpenKey {
   checkKind(key, name);
+  const hashesItself = ML_DSA.test(key.asymmetricKeyType ?? '');
   const publicKey = spkiOf(key, name);
   const inFlight = new Set<Promise<unknown>>();
   let held: KeyObject | undefined = key;
@@ -40,13 +44,16 @@ export function nodeKey(key: KeyObject, { name, certificates, ...options }: Node
         hint: 'open the key again to sign with it',
       });
     }
-    const [open, digest] = [held, HASHES.get(hash)];
-    if (!digest) {
+    const open = held;
+    const digest = hashesItself ? null : HASHES.get(hash);
+    if (digest === undefined) {
       throw new HoldfastError('ERR_OPTION_INVALID', 'a hash is SHA-256, SHA-384 or SHA-512', {
         hint: 'correct the hash',
       });
     }
-    return inTime(`signing with the ${name}`, options, () => signInPool(digest, message, open, name));
+    return within(options, `signing with the ${name}`, (signal) =>
+      orAborted(signInPool(digest, message, open, name), signal),
+    );
   };
 
   return {
@@ -69,11 +76,12 @@ export function nodeKey(key: KeyObject, { name, certificates, ...options }: Node
 }
 
 /**
- * Node's own defaults are what a Signer promises: PKCS#1 v1.5 for RSA, DER for EC. It copies the message before it
+ * Node's own defaults are what a Signer promises: PKCS#1 v1.5 for RSA, DER for EC, an empty context for ML-DSA (which it
+ * signs hedged, FIPS 204 §5.2). It copies the message before it
  * returns, and signs in its thread pool: RSA-4096 takes some milliseconds, which a server's event loop would miss; the
  * way there and back costs 0.1 ms.
  */
-const signInPool = (digest: string, message: Uint8Array, key: KeyObject, name: string): Promise<Uint8Array> =>
+const signInPool = (digest: string | null, message: Uint8Array, key: KeyObject, name: string): Promise<Uint8Array> =>
   new Promise((resolve, reject) => {
     const fail = (cause: unknown): void =>
       reject(
@@ -92,7 +100,7 @@ const signInPool = (digest: string, message: Uint8Array, key: KeyObject, name: s
 function checkKind(key: KeyObject, name: string): void {
   if (key.type !== 'private') throw unsupportedKey(`a ${key.type} key, not a private key`, name);
   const kind = key.asymmetricKeyType;
-  if (kind === 'ec') return;
+  if (kind === 'ec' || ML_DSA.test(kind ?? '')) return;
   if (kind !== 'rsa') throw unsupportedKey(KINDS.get(kind ?? '') ?? `a key of type ${kind ?? 'unknown'}`, name);
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS) {

@@ -1,6 +1,5 @@
-import { isAbsolute } from 'node:path';
 import { HoldfastError } from '../../errors.ts';
-import { type SecretSource, secretFromFile } from '../../secret.ts';
+import { type SecretSource, secretOf } from '../../secret.ts';
 import { checkAttributes, formatKeyUri, type KeyUri, textOf } from '../../uri.ts';
 
 /** What a `pkcs11:` URI says (RFC 7512 §2.3). */
@@ -57,20 +56,8 @@ export function readAddress(uri: KeyUri): Address {
     slotId: slotId === undefined ? undefined : BigInt(slotId),
     id: bytesOf('id'),
     object: bytesOf('object'),
-    pin: pinOf(uri),
+    pin: secretOf(uri),
   };
-}
-
-function pinOf(uri: KeyUri): SecretSource | undefined {
-  const value = uri.query.get('pin-value');
-  const source = textOf(uri.query, 'pin-source');
-  if (source === undefined) return value;
-  // RFC 7512 §2.4: a URI with both should be refused.
-  if (value) throw invalid('the key URI has a pin-value and a pin-source', 'keep one of them');
-  if (!isAbsolute(source.replace(/^file:(\/\/)?(?=\/)/, ''))) {
-    throw invalid('the pin-source is neither a file: URI nor an absolute path', 'write pin-source=file:/path/to/pin');
-  }
-  return secretFromFile(source);
 }
 
 /**

@@ -3,6 +3,7 @@ import type { ITemplate, Session } from 'graphene-pk11';
 import { type Certificate, parseCertificate } from '../../certificate.ts';
 import { children, read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
+import { within } from '../../limits.ts';
 import { type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
@@ -10,7 +11,6 @@ import { certificatesOn, type StoredCertificate } from './certificates.ts';
 import { CK, CURVES } from './cryptoki.ts';
 import { guarded } from './faults.ts';
 import { type PrivateKey, selectKey } from './keys.ts';
-import { within } from './limits.ts';
 import { login, pinSource } from './login.ts';
 import { byName, findObjects, inWords, type ObjectName, uriName } from './objects.ts';
 import { findPublicKey } from './public-key.ts';
@@ -140,7 +140,7 @@ function refuseForeign(
   present: readonly StoredCertificate[],
 ): void {
   const publicKey = findPublicKey(connection, key, []);
-  if (publicKey && !publicKey.equals(leaf.publicKey.export({ type: 'spki', format: 'der' }))) {
+  if (publicKey && !publicKey.equals(leaf.publicKey)) {
     throw new HoldfastError(
       'ERR_CERTIFICATE_MISMATCH',
       `the certificate of ${leaf.subject} is not that of ${key.description}`,
@@ -187,7 +187,4 @@ function fieldsOf(certificate: Uint8Array): { serial: Buffer; issuer: Buffer; su
 
 /** An identifier of an issuer's own, so that its certificate is not taken for that of a key. */
 const identifierOf = ({ publicKey }: Certificate): Buffer =>
-  createHash('sha256')
-    .update(publicKey.export({ type: 'spki', format: 'der' }))
-    .digest()
-    .subarray(0, 20);
+  createHash('sha256').update(publicKey).digest().subarray(0, 20);

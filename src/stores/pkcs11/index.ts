@@ -1,8 +1,8 @@
+import { within } from '../../limits.ts';
 import type { KeyUri } from '../../uri.ts';
 import type { CreateOptions, OpenKey, OpenOptions } from '../store.ts';
 import { readAddress } from './address.ts';
 import { selectCertificates } from './certificates.ts';
-import { within } from './limits.ts';
 import { openOn } from './open.ts';
 import { connect } from './token.ts';
 
@@ -39,7 +39,7 @@ export async function readCertificates(uri: KeyUri, options: OpenOptions): Promi
     const connection = await connect(address);
     try {
       signal.throwIfAborted();
-      return selectCertificates(connection);
+      return selectCertificates(connection, options.now?.() ?? new Date());
     } finally {
       connection.close();
     }

@@ -1,8 +1,9 @@
 import { HoldfastError } from '../../errors.ts';
 import { listing } from './address.ts';
 import { namedCertificates, type StoredCertificate } from './certificates.ts';
-import { CK, CURVES, ulongOf } from './cryptoki.ts';
+import { CK, CURVES } from './cryptoki.ts';
 import { byName, findObjects, inWords, type ObjectName, readAttribute, readName, uriName } from './objects.ts';
+import { keyTypeOf } from './public-object.ts';
 import { type Connection, nameOfToken, tokenInWords, uriOnToken } from './token.ts';
 
 /** A private key on the token, and what must be known to sign with it. */
@@ -11,6 +12,8 @@ export interface PrivateKey extends ObjectName {
   readonly type: 'RSA' | 'EC';
   /** Octets of the order of its curve; undefined for RSA and for curves that we do not know by name. */
   readonly orderSize: number | undefined;
+  /** Another private key on the token has the same `CKA_ID`: the identifier alone does not lead to its other halves. */
+  readonly sharesId: boolean;
   /** It wants a login of its own for every signature (`CKA_ALWAYS_AUTHENTICATE`). */
   readonly alwaysAuthenticate: boolean;
   /** `key "web" (id 01) on token "prod"`. */
@@ -72,13 +75,8 @@ function describeKey(connection: Connection, handle: Buffer): PrivateKey {
     handle,
     type,
     orderSize: CURVES.find(({ oid }) => oid === curve)?.size,
+    sharesId: findObjects(connection, [PRIVATE, ...byName({ id: name.id, label: undefined })]).length > 1,
     alwaysAuthenticate: isTrue(CK.CKA_ALWAYS_AUTHENTICATE) ?? false,
     description,
   };
-}
-
-function keyTypeOf(connection: Connection, handle: Buffer): 'RSA' | 'EC' | undefined {
-  const value = readAttribute(connection, handle, CK.CKA_KEY_TYPE);
-  const type = value && Number(ulongOf(value));
-  return type === CK.CKK_RSA ? 'RSA' : type === CK.CKK_EC ? 'EC' : undefined;
 }

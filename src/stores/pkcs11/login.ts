@@ -1,11 +1,12 @@
 import { createHmac } from 'node:crypto';
 import { HoldfastError, SecretError } from '../../errors.ts';
-import { askSecret, type Secret, type SecretSource } from '../../secret.ts';
+import { orAborted } from '../../limits.ts';
+import { askSecret, asksPerson, type Secret, type SecretSource } from '../../secret.ts';
 import type { OpenOptions } from '../store.ts';
 import { CK, CKF } from './cryptoki.ts';
 import { fault, guarded, nameOf, returnValueOf } from './faults.ts';
-import { orAborted } from './limits.ts';
-import type { PinMemory } from './modules.ts';
+import { checkNamed } from './named.ts';
+import { pinFlagsOf, refusalsOf } from './refusals.ts';
 import { type Connection, nameOfToken, tokenInWords } from './token.ts';
 
 /** The way to the PIN of one token. */
@@ -19,7 +20,7 @@ export interface PinSource {
 
 export function pinSource(connection: Connection, options: OpenOptions): PinSource {
   const source = options.secret ?? connection.address.pin;
-  return { connection, source, options, stored: options.secret === undefined || typeof options.secret !== 'function' };
+  return { connection, source, options, stored: !asksPerson(source) };
 }
 
 const PIN_LOCKED = 0xa4;
@@ -30,10 +31,12 @@ const isRefusal = (code: number | undefined): boolean => code === 0xa0 || code =
 /**
  * The PIN, unless asking for it or trying it would be a mistake. The caller wipes it.
  *
- * @throws {SecretError} `ERR_SECRET_LOCKED`, `ERR_SECRET_LAST_TRY`, `ERR_SECRET_REQUIRED`, `ERR_SECRET_UNREADABLE`
+ * @throws {HoldfastError} `ERR_TOKEN_AMBIGUOUS`, `ERR_SECRET_LOCKED`, `ERR_SECRET_LAST_TRY`, `ERR_SECRET_REQUIRED`,
+ *   `ERR_SECRET_UNREADABLE`, `ERR_OPTION_INVALID`
  */
 export async function askPin(pin: PinSource, signal: AbortSignal): Promise<Secret> {
   const { token } = pin.connection;
+  checkNamed(pin.connection);
   const triesLeft = checkTries(pin);
   const asking = askSecret(pin.source, {
     kind: 'PIN',
@@ -88,49 +91,44 @@ export function checkTries({ connection, stored, options }: PinSource): number |
 }
 
 /**
- * Log in, at most once with each wrong PIN. Does not wait: between the look into the memory and the answer of the
+ * Log in, at most once with each wrong PIN and each locked token. Does not wait: between the look into the memory and the answer of the
  * token nobody else gets a turn.
  *
  * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LOCKED`
  */
 export function sendPin({ connection }: PinSource, session: Buffer, user: number, secret: Secret): void {
-  const { module, token } = connection;
-  const name = nameOfToken(token);
-  const hash = createHmac('sha256', module.salt).update(secret.bytes).digest('hex');
-  const memory = memoryOf(connection, user);
-  if (memory.refused === hash) {
-    throw new SecretError('ERR_SECRET_WRONG', `${name} has refused this PIN before; it was not sent again`, {
-      hint: 'give the right PIN',
-    });
-  }
+  const { module, memory } = connection;
+  const refused = refusalsOf(connection, user, secret);
+  const isIn = user === CK.CKU_USER && memory.accepted === quickHash(connection, secret);
+  if (!isIn) refused.check();
   try {
     module.pkcs11.C_Login(session, user, secret.reveal());
   } catch (thrown) {
     const code = returnValueOf(thrown);
     if (code === ALREADY_LOGGED_IN) {
-      checkAgainstLogin(memory, hash, name);
+      checkAgainstLogin(connection, secret);
       return;
     }
-    if (isRefusal(code)) memory.refused = hash;
+    if (isRefusal(code)) refused.add(undefined);
+    if (code === PIN_LOCKED) refused.add(pinFlagsOf(connection));
     throw loginError(connection, code, thrown);
   }
-  memory.refused = undefined;
-  memory.accepted = hash;
+  refused.clear();
+  if (user === CK.CKU_USER) memory.accepted = quickHash(connection, secret);
 }
 
+/** For as long as the login lasts, which the module keeps the PIN for as well. */
+const quickHash = ({ module }: Connection, { bytes }: Secret): string =>
+  createHmac('sha256', module.salt).update(bytes).digest('hex');
+
 /** A process that is logged in answers "already" whatever the PIN: compare with the one it let us in with, if it was us. */
-function checkAgainstLogin(memory: PinMemory, hash: string, name: string): void {
-  if (memory.accepted === undefined || memory.accepted === hash) return;
+function checkAgainstLogin(connection: Connection, secret: Secret): void {
+  const { accepted } = connection.memory;
+  if (accepted === undefined || accepted === quickHash(connection, secret)) return;
+  const name = nameOfToken(connection.token);
   throw new SecretError('ERR_SECRET_WRONG', `this PIN is not the one that this process is logged in to ${name} with`, {
     hint: 'give the right PIN; nothing was tried',
   });
-}
-
-function memoryOf({ module, token }: Connection, user: number): PinMemory {
-  const key = `${token.serial}/${token.label}/${user}`;
-  const memory = module.pins.get(key) ?? {};
-  module.pins.set(key, memory);
-  return memory;
 }
 
 function loginError(connection: Connection, code: number | undefined, thrown: unknown): HoldfastError {
@@ -153,14 +151,10 @@ function loginError(connection: Connection, code: number | undefined, thrown: un
   });
 }
 
-/** What the token says after a wrong PIN; many never say. */
-function triesAfter({ module, token }: Connection): number | undefined {
-  try {
-    const { flags } = module.pkcs11.C_GetTokenInfo(token.slot);
-    return flags & CKF.USER_PIN_LOCKED ? 0 : flags & CKF.USER_PIN_FINAL_TRY ? 1 : undefined;
-  } catch {
-    return undefined;
-  }
+/** After a wrong PIN, where the token tells. */
+function triesAfter(connection: Connection): number | undefined {
+  const flags = pinFlagsOf(connection);
+  return flags & CKF.USER_PIN_LOCKED ? 0 : flags & CKF.USER_PIN_FINAL_TRY ? 1 : undefined;
 }
 
 /**

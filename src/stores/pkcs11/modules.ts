@@ -5,13 +5,21 @@ import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
 import { CK } from './cryptoki.ts';
 import { loadDriver } from './driver.ts';
 import { fault, returnValueOf } from './faults.ts';
+import { makePlaces, type Places } from './pool.ts';
 
-/** What this process knows of the PINs of one token, as salted hashes. */
-export interface PinMemory {
-  /** The token refused it: it is not sent again. */
-  refused?: string | undefined;
-  /** The process is, or was last, logged in with it. */
-  accepted?: string | undefined;
+/** What this process knows of one token. PINs are in it as hashes only. */
+export interface TokenMemory {
+  /** Connections that are open: the login ends with the last of them. */
+  connections: number;
+  /** The PIN that this process is logged in with, and not a moment longer. */
+  accepted: string | undefined;
+  /** PINs that are not sent again, by kind of login and hash. */
+  readonly refused: Map<string, Refusal>;
+}
+
+export interface Refusal {
+  /** What the token said of its PINs when it was locked; undefined when it only refused this PIN. */
+  readonly lockedFlags: number | undefined;
 }
 
 /** A module in this process. Loading, initialising and logging in belong to the process, so all users share one of these. */
@@ -21,8 +29,8 @@ interface LoadedModule {
   /** We called C_Initialize, so C_Finalize is ours to call. */
   ours: boolean;
   readonly salt: Uint8Array;
-  /** By token and kind of login. */
-  readonly pins: Map<string, PinMemory>;
+  /** By serial number and label. */
+  readonly tokens: Map<string, TokenMemory>;
 }
 
 /** One user's hold on a module. */
@@ -30,18 +38,27 @@ export interface ModuleUse {
   readonly path: string;
   readonly pkcs11: PKCS11;
   readonly salt: Uint8Array;
-  readonly pins: Map<string, PinMemory>;
+  readonly tokens: Map<string, TokenMemory>;
+  /** Shared by all modules: their calls wait in the same few threads. */
+  readonly places: Places;
   /** To be called once, when none of this user's calls is in flight. The last user finalises the module; it stays loaded. */
   release(): void;
 }
 
 /** Shared by every copy of this package in the process: the shape of the registry goes with the version in its name. */
 const REGISTRY: unique symbol = Symbol.for('holdfast.pkcs11.modules.v1');
-const registry = (): Map<string, LoadedModule> => {
-  const home = globalThis as typeof globalThis & { [REGISTRY]?: Map<string, LoadedModule> };
-  home[REGISTRY] ??= new Map();
+interface Registry {
+  readonly modules: Map<string, LoadedModule>;
+  readonly places: Places;
+}
+const registry = (): Registry => {
+  const home = globalThis as typeof globalThis & { [REGISTRY]?: Registry };
+  home[REGISTRY] ??= { modules: new Map(), places: makePlaces(IN_FLIGHT) };
   return home[REGISTRY];
 };
+
+/** Signatures in flight in the whole process: fewer than libuv's pool has threads, which file and name look-ups share. */
+const IN_FLIGHT = 3;
 
 /**
  * Load and initialise a module, or join those who use it already.
@@ -52,7 +69,7 @@ export async function useModule(path: string): Promise<ModuleUse> {
   const real = await realPathOf(path);
   const { PKCS11 } = await loadDriver();
   // Nothing awaits from here on, so two opens at once cannot both load or both initialise.
-  const modules = registry();
+  const { modules, places } = registry();
   const loaded = modules.get(real) ?? load(new PKCS11(), real);
   modules.set(real, loaded);
   if (loaded.users === 0) initialise(loaded, real);
@@ -62,7 +79,7 @@ export async function useModule(path: string): Promise<ModuleUse> {
     loaded.users -= 1;
     if (loaded.users === 0) finalise(loaded);
   };
-  return { path, pkcs11: loaded.pkcs11, salt: loaded.salt, pins: loaded.pins, release };
+  return { path, pkcs11: loaded.pkcs11, salt: loaded.salt, tokens: loaded.tokens, places, release };
 }
 
 async function realPathOf(path: string): Promise<string> {
@@ -91,7 +108,7 @@ function load(pkcs11: PKCS11, path: string): LoadedModule {
       cause,
     });
   }
-  return { pkcs11, users: 0, ours: false, salt: randomBytes(32), pins: new Map() };
+  return { pkcs11, users: 0, ours: false, salt: randomBytes(32), tokens: new Map() };
 }
 
 function initialise(loaded: LoadedModule, path: string): void {

@@ -1,20 +1,17 @@
 import { HoldfastError } from '../../errors.ts';
+import { within } from '../../limits.ts';
 import type { Secret } from '../../secret.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
-import { certificatesOn, ownCertificates, ownFirst } from './certificates.ts';
+import { besideKey, certificatesOn } from './certificates.ts';
 import { CK } from './cryptoki.ts';
 import { fault } from './faults.ts';
 import { type PrivateKey, selectKey } from './keys.ts';
-import { within } from './limits.ts';
 import { askPin, checkTries, login, type PinSource, pinSource, sendPin } from './login.ts';
-import { sessionPool } from './pool.ts';
+import { makePlaces, sessionPool } from './pool.ts';
 import { findPublicKey } from './public-key.ts';
 import { signOn, toBeSigned } from './sign.ts';
 import { type Connection, closeSession, openSession } from './token.ts';
-
-/** Signatures in flight: fewer than libuv's pool has threads, which file and name look-ups share. */
-const IN_FLIGHT = 3;
 
 /** Find the key on a connected token, log in, and hold both open. The connection is the open key's from then on. */
 export async function openOn(connection: Connection, options: OpenOptions, signal: AbortSignal): Promise<OpenKey> {
@@ -26,12 +23,11 @@ export async function openOn(connection: Connection, options: OpenOptions, signa
     const certificates = shown.length === 0 && secret ? certificatesOn(connection) : shown;
     const key = selectKey(connection, certificates);
     const publicKey = findPublicKey(connection, key, certificates);
-    const own = ownCertificates(certificates, key, publicKey);
     const kept = key.alwaysAuthenticate && pin.stored ? secret : undefined;
     if (!kept) secret?.wipe();
     return {
       publicKey,
-      certificates: ownFirst(own, certificates),
+      certificates: besideKey(certificates, { ...key, publicKey }, options.now?.() ?? new Date()),
       attended: key.alwaysAuthenticate,
       description: key.description,
       ...signing(connection, key, pin, kept, options),
@@ -52,25 +48,39 @@ function signing(
 ): Pick<OpenKey, 'sign' | 'close'> {
   const { module, token } = connection;
   const pool = sessionPool(
-    // A person answers one question at a time.
-    key.alwaysAuthenticate && !kept ? 1 : IN_FLIGHT,
+    module.places,
     () => openSession(module, token),
     (session) => closeSession(module, session),
   );
+  // A person answers one question at a time, and keeps no place from others meanwhile.
+  const questions = makePlaces(1);
   const signatures = new Set<Promise<unknown>>();
   let closing: Promise<void> | undefined;
 
-  async function signOnce(session: Buffer, input: Buffer, signal: AbortSignal): Promise<Buffer> {
-    try {
-      if (!key.alwaysAuthenticate) return await signOn(module.pkcs11, session, key, input, () => {});
+  /** For a key that always authenticates. */
+  const signWith = (secret: Secret, input: Buffer, signal: AbortSignal): Promise<Buffer> =>
+    pool.run((session) => {
       if (kept) checkTries(pin);
-      const secret = kept ?? (await askPin(pin, signal));
+      const authenticate = (): void => sendPin(pin, session, CK.CKU_CONTEXT_SPECIFIC, secret);
+      return signOn(module.pkcs11, session, key, input, authenticate);
+    }, signal);
+
+  async function signOnce(input: Buffer, signal: AbortSignal): Promise<Buffer> {
+    try {
+      if (!key.alwaysAuthenticate) {
+        return await pool.run((session) => signOn(module.pkcs11, session, key, input, () => {}), signal);
+      }
+      if (kept) return await signWith(kept, input, signal);
+      await questions.take(signal);
       try {
-        return await signOn(module.pkcs11, session, key, input, () =>
-          sendPin(pin, session, CK.CKU_CONTEXT_SPECIFIC, secret),
-        );
+        const secret = await askPin(pin, signal);
+        try {
+          return await signWith(secret, input, signal);
+        } finally {
+          secret.wipe();
+        }
       } finally {
-        if (!kept) secret.wipe();
+        questions.give();
       }
     } catch (thrown) {
       throw fault('ERR_SIGNING_FAILED', `${key.description} did not sign`, thrown);
@@ -82,9 +92,7 @@ function signing(
       throw new HoldfastError('ERR_KEY_CLOSED', `${key.description} was closed`, { hint: 'open it again' });
     }
     const input = toBeSigned(key, message, hash);
-    const signature = within(options, `a signature with ${key.description}`, (signal) =>
-      pool.run((session) => signOnce(session, input, signal), signal),
-    );
+    const signature = within(options, `a signature with ${key.description}`, (signal) => signOnce(input, signal));
     signatures.add(signature);
     try {
       return await signature;

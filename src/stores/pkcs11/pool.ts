@@ -1,6 +1,45 @@
-import { orAborted } from './limits.ts';
+import { orAborted } from '../../limits.ts';
 
-/** PKCS#11 sessions for signatures: one for each in flight, a few at a time, the rest waits its turn. */
+/** So many at a time, the rest in a queue. */
+export interface Places {
+  /** Wait for a place. @throws the signal's reason, and takes none, when `signal` aborts first */
+  take(signal: AbortSignal): Promise<void>;
+  /** Give one back. */
+  give(): void;
+}
+
+export function makePlaces(count: number): Places {
+  const waiting: (() => void)[] = [];
+  let free = count;
+  return {
+    async take(signal) {
+      signal.throwIfAborted();
+      if (free > 0) {
+        free -= 1;
+        return;
+      }
+      await new Promise<void>((resolve, reject) => {
+        const enter = (): void => {
+          signal.removeEventListener('abort', leave);
+          resolve();
+        };
+        const leave = (): void => {
+          waiting.splice(waiting.indexOf(enter), 1);
+          reject(signal.reason as Error);
+        };
+        waiting.push(enter);
+        signal.addEventListener('abort', leave, { once: true });
+      });
+    },
+    give() {
+      const enter = waiting.shift();
+      if (enter) enter();
+      else free += 1;
+    },
+  };
+}
+
+/** PKCS#11 sessions for signatures: one for each in flight. */
 export interface SessionPool {
   /** When `signal` aborts, the caller is free at once; a native call that runs on keeps its place until it returns. */
   run<T>(use: (session: Buffer) => Promise<T>, signal: AbortSignal): Promise<T>;
@@ -10,36 +49,9 @@ export interface SessionPool {
   drain(): Promise<void>;
 }
 
-export function sessionPool(size: number, open: () => Buffer, close: (session: Buffer) => void): SessionPool {
+export function sessionPool(places: Places, open: () => Buffer, close: (session: Buffer) => void): SessionPool {
   const idle: Buffer[] = [];
-  const waiting: (() => void)[] = [];
   const running = new Set<Promise<unknown>>();
-  let places = size;
-
-  async function turn(signal: AbortSignal): Promise<void> {
-    if (places > 0) {
-      places -= 1;
-      return;
-    }
-    await new Promise<void>((resolve, reject) => {
-      const enter = (): void => {
-        signal.removeEventListener('abort', leave);
-        resolve();
-      };
-      const leave = (): void => {
-        waiting.splice(waiting.indexOf(enter), 1);
-        reject(signal.reason as Error);
-      };
-      waiting.push(enter);
-      signal.addEventListener('abort', leave, { once: true });
-    });
-  }
-
-  const next = (): void => {
-    const enter = waiting.shift();
-    if (enter) enter();
-    else places += 1;
-  };
 
   async function work<T>(use: (session: Buffer) => Promise<T>, signal: AbortSignal): Promise<T> {
     signal.throwIfAborted();
@@ -58,11 +70,10 @@ export function sessionPool(size: number, open: () => Buffer, close: (session: B
 
   return {
     async run(use, signal) {
-      signal.throwIfAborted();
-      await turn(signal);
+      await places.take(signal);
       const working = work(use, signal).finally(() => {
         running.delete(working);
-        next();
+        places.give();
       });
       running.add(working);
       return orAborted(working, signal);

@@ -7,21 +7,21 @@ import { CK } from './cryptoki.ts';
 import type { PrivateKey } from './keys.ts';
 
 /** DER of a DigestInfo up to the digest itself (RFC 8017 §9.2, note 1). */
-const HASHES: Readonly<Record<HashName, { readonly node: string; readonly digestInfo: string }>> = {
-  'SHA-256': { node: 'sha256', digestInfo: '3031300d060960864801650304020105000420' },
-  'SHA-384': { node: 'sha384', digestInfo: '3041300d060960864801650304020205000430' },
-  'SHA-512': { node: 'sha512', digestInfo: '3051300d060960864801650304020305000440' },
-};
+const HASHES: ReadonlyMap<unknown, { readonly node: string; readonly digestInfo: string }> = new Map([
+  ['SHA-256', { node: 'sha256', digestInfo: '3031300d060960864801650304020105000420' }],
+  ['SHA-384', { node: 'sha384', digestInfo: '3041300d060960864801650304020205000430' }],
+  ['SHA-512', { node: 'sha512', digestInfo: '3051300d060960864801650304020305000440' }],
+]);
 
 /** Room for the signature of an 8192-bit RSA key. */
 const LONGEST_SIGNATURE = 1024;
 
 /** What the token is given to sign: the hash is made here, because every token signs a digest and few hash. */
 export function toBeSigned(key: PrivateKey, message: Uint8Array, hash: HashName): Buffer {
-  const known = HASHES[hash];
+  const known = HASHES.get(hash);
   if (!known) {
-    throw new HoldfastError('ERR_OPTION_INVALID', `there is no hash "${hash}"`, {
-      hint: `use one of ${Object.keys(HASHES).join(', ')}`,
+    throw new HoldfastError('ERR_OPTION_INVALID', `there is no hash "${String(hash)}"`, {
+      hint: `use one of ${[...HASHES.keys()].join(', ')}`,
     });
   }
   const digest = createHash(known.node).update(message).digest();

@@ -2,7 +2,7 @@ import { HoldfastError } from '../../errors.ts';
 import { type Address, listing, uriWith } from './address.ts';
 import { CK, CKF, ulongOf } from './cryptoki.ts';
 import { guarded } from './faults.ts';
-import { type ModuleUse, useModule } from './modules.ts';
+import { type ModuleUse, type TokenMemory, useModule } from './modules.ts';
 
 /** An initialised token, as it describes itself, without the padding. */
 export interface Token {
@@ -20,6 +20,7 @@ export interface Connection {
   readonly module: ModuleUse;
   readonly token: Token;
   readonly session: Buffer;
+  readonly memory: TokenMemory;
   /** When no call is in flight any more. */
   close(): void;
 }
@@ -34,15 +35,27 @@ export async function connect(address: Address, flags: number = CK.CKF_SERIAL_SE
   try {
     const token = selectToken(module, address);
     const session = openSession(module, token, flags);
+    const memory = memoryOf(module, token);
+    memory.connections += 1;
     const close = (): void => {
       closeSession(module, session);
+      memory.connections -= 1;
+      // PKCS#11 v2.40 §5.6: with its last PKCS#11 session on a token the process is logged out.
+      if (memory.connections === 0) memory.accepted = undefined;
       module.release();
     };
-    return { address, module, token, session, close };
+    return { address, module, token, session, memory, close };
   } catch (error) {
     module.release();
     throw error;
   }
+}
+
+function memoryOf({ tokens }: ModuleUse, { serial, label }: Token): TokenMemory {
+  const key = `${serial}/${label}`;
+  const memory = tokens.get(key) ?? { connections: 0, accepted: undefined, refused: new Map() };
+  tokens.set(key, memory);
+  return memory;
 }
 
 export const openSession = ({ pkcs11 }: ModuleUse, token: Token, flags: number = CK.CKF_SERIAL_SESSION): Buffer =>
@@ -75,12 +88,15 @@ export const uriOnToken = (
   keepPin = false,
 ): string => uriWith(address, [['token', token.label], ['serial', token.serial], ...object], keepPin);
 
+/** What the URI says of the object, to be said of another token. */
+export const askedFor = ({ uri }: Address): (readonly [string, Uint8Array])[] =>
+  [...uri.path].filter(([name]) => name === 'id' || name === 'object' || name === 'type');
+
 function selectToken(module: ModuleUse, address: Address): Token {
   const tokens = tokensOf(module);
   const fitting = tokens.filter((token) => fits(token, address));
   const [token] = fitting;
-  const asked = [...address.uri.path].filter(([name]) => name === 'id' || name === 'object' || name === 'type');
-  const uris = (found: readonly Token[]): string[] => found.map((one) => uriOnToken(address, one, asked));
+  const uris = (found: readonly Token[]): string[] => found.map((one) => uriOnToken(address, one, askedFor(address)));
   if (!token) {
     throw new HoldfastError('ERR_TOKEN_NOT_FOUND', `no token in ${address.modulePath} fits ${address.text}`, {
       hint:

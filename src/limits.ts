@@ -1,5 +1,11 @@
-import { HoldfastError } from '../../errors.ts';
-import type { OpenOptions } from '../store.ts';
+import { HoldfastError } from './errors.ts';
+
+/** What a caller may give to end something early. */
+export interface Limits {
+  signal?: AbortSignal | undefined;
+  /** Milliseconds. */
+  deadline?: number | undefined;
+}
 
 /** setTimeout fires at once beyond this. */
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -10,14 +16,12 @@ const LONGEST_TIMER = 2 ** 31 - 1;
  * @throws {HoldfastError} `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
  */
 export async function within<T>(
-  { signal, deadline }: OpenOptions,
+  { signal, deadline }: Limits,
   what: string,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
-  const interrupt = (): void => {
-    controller.abort(new HoldfastError('ERR_INTERRUPTED', `${what} was interrupted`, { cause: signal?.reason }));
-  };
+  const interrupt = (): void => controller.abort(signal && interrupted(signal, what));
   const expire = (): void => {
     controller.abort(
       new HoldfastError('ERR_SIGNING_TIMEOUT', `${what} took longer than ${deadline} ms`, {
@@ -50,4 +54,11 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Pr
   } finally {
     signal.removeEventListener('abort', abort);
   }
+}
+
+/** The error for an aborted signal; a deadline aborts with its own error as the reason. */
+export function interrupted({ reason }: AbortSignal, what?: string): HoldfastError {
+  if (reason instanceof HoldfastError) return reason;
+  const message = what === undefined ? 'interrupted before it was done' : `${what} was interrupted`;
+  return new HoldfastError('ERR_INTERRUPTED', message, { cause: reason });
 }

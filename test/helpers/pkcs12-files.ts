@@ -1,0 +1,46 @@
+import { children, read, type Tlv } from '../../src/der.ts';
+
+/** Write one value, DER. */
+export function tlv(tag: number, ...parts: readonly Uint8Array[]): Buffer {
+  const value = Buffer.concat(parts);
+  const { length } = value;
+  const octets = [length >> 16, length >> 8, length].map((octet) => octet & 0xff);
+  const needed = octets.slice(octets.findIndex((octet) => octet > 0));
+  const header = length < 0x80 ? [tag, length] : [tag, 0x80 + needed.length, ...needed];
+  return Buffer.concat([Buffer.from(header), value]);
+}
+
+const inside = (value: Uint8Array): Tlv[] => [...children(value)];
+const only = (value: Uint8Array | undefined): Uint8Array => read(value ?? new Uint8Array())?.value ?? new Uint8Array();
+const VERSION = Buffer.from('020103', 'hex');
+const DATA = Buffer.from('06092a864886f70d010701', 'hex');
+
+/** `PFX` (RFC 7292 §4) without a MAC, around an `AuthenticatedSafe`. */
+export const pfxOf = (safe: Uint8Array): Buffer => tlv(0x30, VERSION, tlv(0x30, DATA, tlv(0xa0, tlv(0x04, safe))));
+
+/** The `AuthenticatedSafe` of a DER file. */
+export function safeOf(pfx: Uint8Array): Uint8Array {
+  const [, contentInfo] = inside(only(pfx));
+  return only(inside(contentInfo?.value ?? new Uint8Array())[1]?.value);
+}
+
+/** The contents of several files as one, without a MAC. */
+export const joined = (...files: readonly Uint8Array[]): Buffer =>
+  pfxOf(tlv(0x30, ...files.map((file) => only(safeOf(file)))));
+
+const END = Buffer.alloc(2);
+const indefinite = (tag: number, ...parts: readonly Uint8Array[]): Buffer =>
+  Buffer.concat([Buffer.from([tag, 0x80]), ...parts, END]);
+
+/** The same in BER as browsers write it: no lengths, large OCTET STRINGs in pieces. */
+export function toBer(der: Uint8Array): Buffer {
+  return Buffer.concat(
+    inside(der).map(({ tag, value }) => {
+      if ((tag & 0x20) !== 0) return indefinite(tag, toBer(value));
+      if ((tag !== 0x04 && tag !== 0x80) || value.length <= 100) return tlv(tag, value);
+      const pieces: Buffer[] = [];
+      for (let at = 0; at < value.length; at += 100) pieces.push(tlv(0x04, value.subarray(at, at + 100)));
+      return indefinite(tag === 0x04 ? 0x24 : 0xa0, ...pieces);
+    }),
+  );
+}
