@@ -26,7 +26,8 @@ const execute = promisify(execFile);
 const MODULE = process.env.SOFTHSM2_MODULE ?? '/usr/lib/softhsm/libsofthsm2.so';
 
 const local = await startLocalRolesAnywhere({ tls: true });
-const env = { ...process.env, NODE_EXTRA_CA_CERTS: write('ca.pem', local.caBundle) };
+const { AWS_CA_BUNDLE: _ours, ...inherited } = process.env; // a bundle of the machine's would be read by one of the two only
+const env = { ...inherited, NODE_EXTRA_CA_CERTS: write('ca.pem', local.caBundle) };
 const arns = { trustAnchorArn: local.trustAnchorArn, profileArn: local.profileArn, roleArn: local.roleArn };
 
 /** One way to keep a key: the arguments of the CLI and the description that bare.mjs and phases.mjs read. */

@@ -17,7 +17,7 @@ export function spellingsOf(canaries: Canaries): readonly Spelling[];
 export function canariesIn(
   bytes: Uint8Array,
   known: readonly Spelling[],
-): { canary: string; spelling: string; at: number }[];
+): { canary: string; spelling: string; at?: number }[];
 export function searchFolder(
   folder: string,
   known: readonly Spelling[],

@@ -64,13 +64,11 @@ function spellings(piece) {
     plain: piece.toString('latin1'),
     hex: each(hex),
     'capital hex': each(HEX),
-    'spaced hex': each(hex, ' '), // util.inspect
     'hex with colons': each(HEX, ':'), // OpenSSL
     '\\x': each((byte) => `\\x${hex(byte)}`),
     '\\u': each((byte) => `\\u00${hex(byte)}`),
     'percent-encoded': each((byte) => `%${HEX(byte)}`),
     decimal: each(String, ','), // a Buffer as JSON
-    'spaced decimal': each(String, ', '),
     'keyed decimal': [...piece].map((byte, at) => `"${at}":${byte}`).join(','), // a Uint8Array as JSON
     'UTF-16': piece.toString('latin1').split('').join('\0'),
     base64: base64(piece, 0),
@@ -85,13 +83,18 @@ function base64(piece, before) {
   return text.slice(Math.ceil((before * 8) / 6), Math.floor(((before + piece.length) * 8) / 6));
 }
 
-/** The canaries in some bytes, each once: `{ canary, spelling, at }`. */
+/**
+ * The canaries in some bytes, each once: `{ canary, spelling, at }`. They may be spread out, over lines or between spaces,
+ * as inspect prints a Buffer and others print base64; then there is no `at`.
+ */
 export function canariesIn(bytes, known) {
+  const dense = Buffer.from(Buffer.from(bytes).toString('latin1').replace(/\s+/g, ''), 'latin1');
   const found = new Map();
   for (const { canary, spelling, bytes: wanted } of known) {
     if (found.has(canary)) continue;
     const at = bytes.indexOf(wanted);
     if (at >= 0) found.set(canary, { canary, spelling, at });
+    else if (dense.includes(wanted)) found.set(canary, { canary, spelling: `${spelling}, spread out` });
   }
   return [...found.values()];
 }
@@ -125,7 +128,7 @@ export function searchFolder(folder, known, { since = 0, except } = {}) {
         if (lstatSync(path).ctimeMs < since) continue;
         const found = entry.isFile() ? searchFile(path, known) : canariesIn(Buffer.from(readlinkSync(path)), known);
         files += 1;
-        hits.push(...found.map(({ canary, spelling, at }) => `${path}: ${canary}, ${spelling}, at byte ${at}`));
+        hits.push(...found.map((hit) => `${path}: ${inWords(hit)}`));
       } catch (error) {
         if (error.code !== 'ENOENT') hits.push(`${path}: cannot be read (${error.code})`);
       }
@@ -134,6 +137,8 @@ export function searchFolder(folder, known, { since = 0, except } = {}) {
   walk(resolve(folder));
   return { files, hits };
 }
+
+const inWords = ({ canary, spelling, at }) => `${canary}, ${spelling}${at === undefined ? '' : `, at byte ${at}`}`;
 
 function entriesOf(directory, hits) {
   try {
@@ -145,7 +150,8 @@ function entriesOf(directory, hits) {
 }
 
 function searchFile(path, known) {
-  const longest = Math.max(...known.map(({ bytes }) => bytes.length));
+  // Four times as long when it is spread out.
+  const longest = 4 * Math.max(...known.map(({ bytes }) => bytes.length));
   const chunk = Buffer.alloc(CHUNK);
   const found = new Map();
   const file = openSync(path, 'r');
@@ -155,10 +161,11 @@ function searchFile(path, known) {
       if (read === 0) return [...found.values()];
       const bytes = chunk.subarray(0, kept + read);
       for (const hit of canariesIn(bytes, known)) {
-        if (!found.has(hit.canary)) found.set(hit.canary, { ...hit, at: start + hit.at });
+        if (!found.has(hit.canary))
+          found.set(hit.canary, { ...hit, at: hit.at === undefined ? undefined : start + hit.at });
       }
       // What may be the beginning of a spelling is looked at again with what follows.
-      const keep = Math.min(longest - 1, bytes.length);
+      const keep = Math.min(longest, bytes.length);
       bytes.copy(chunk, 0, bytes.length - keep);
       start += bytes.length - keep;
       kept = keep;
@@ -196,7 +203,7 @@ function processesIn(report) {
   if (excused.length === 0) return ['no process was seen that has a canary on purpose'];
   return seen
     .filter(({ isExcused }) => !isExcused)
-    .map(({ place, program, pid, canary, spelling }) => `${place} of ${program} (${pid}): ${canary}, ${spelling}`);
+    .map(({ place, program, pid, ...hit }) => `${place} of ${program} (${pid}): ${inWords(hit)}`);
 }
 
 async function main([command, file = '', ...rest]) {

@@ -2,7 +2,7 @@
 // library that is no part of holdfast. Node signs hedged only, and before version 24.6 not at all. With Node 24:
 //
 //   npm install --no-save @noble/post-quantum
-//   node scripts/make-ml-dsa-vectors.mjs [path of its ml-dsa.js, where it is installed elsewhere]
+//   node scripts/make-ml-dsa-vectors.mjs [path of its ml-dsa.js, where it is installed elsewhere] && npm run format
 import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { DIGITAL_SIGNATURE, KEY_CERT_SIGN, makeCertificate } from '../test/helpers/certificate-maker.ts';

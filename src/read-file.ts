@@ -1,7 +1,4 @@
 import { close, constants, fstat, open, read, type Stats } from 'node:fs';
-import { Socket } from 'node:net';
-import { isatty } from 'node:tty';
-import { promisify } from 'node:util';
 import { HoldfastError, messageOf, systemCodeOf } from './errors.ts';
 import { interrupted } from './limits.ts';
 
@@ -57,6 +54,7 @@ export async function readDescriptor(fd: number, options: ReadOptions): Promise<
   const name = `${options.what} on ${fd === 0 ? 'standard input' : `descriptor ${fd}`}`;
   try {
     const stat = await fstatFd(fd);
+    const { isatty } = await import('node:tty');
     if (isatty(fd)) throw notReadable(`the ${name} would come from a terminal`, 'redirect a file or a pipe into it');
     if (stat.isFile() || stat.isDirectory()) return { data: await fill(fd, stat, options, name), stat };
     // What else there is gives nothing (/dev/null), too much, or nothing until somebody presses a key.
@@ -90,10 +88,17 @@ const LOOKS_LIKE_CONTENT = /-----BEGIN|\0|^M[A-Za-z0-9+/=\s]{80,}$/;
 /** A path as it may stand in a message: without characters that move the cursor. */
 export const printable = (path: string): string => path.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?');
 
-const openFd = promisify(open);
-const fstatFd = promisify(fstat);
-const readFd = promisify(read);
-const closeFd = promisify(close);
+type Callback<T> = (error: Error | null, value: T) => void;
+
+/** `promisify` without `node:util`, which costs a start some milliseconds. So it is with `node:net` and `node:tty` below. */
+const promised = <T>(call: (done: Callback<T>) => void): Promise<T> =>
+  new Promise((resolve, reject) => call((error, value) => (error ? reject(error) : resolve(value))));
+
+const openFd = (path: string, flags: number): Promise<number> => promised((done) => open(path, flags, done));
+const fstatFd = (fd: number): Promise<Stats> => promised((done) => fstat(fd, done));
+const closeFd = (fd: number): Promise<void> => promised((done) => close(fd, done as (error?: Error | null) => void));
+const readFd = (fd: number, buffer: Buffer, at: number, length: number, position: number | null): Promise<number> =>
+  promised((done) => read(fd, buffer, at, length, position, done));
 
 async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: string): Promise<Buffer> {
   if (stat.isDirectory()) throw notReadable(`the ${name} is a directory`, 'name the file itself');
@@ -101,7 +106,7 @@ async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: strin
   const buffer = Buffer.alloc(limit + 1);
   let length = 0;
   while (length <= limit) {
-    const { bytesRead } = await readFd(fd, buffer, length, limit + 1 - length, stat.isFile() ? length : null);
+    const bytesRead = await readFd(fd, buffer, length, limit + 1 - length, stat.isFile() ? length : null);
     if (bytesRead === 0) return buffer.subarray(0, length);
     length += bytesRead;
   }
@@ -112,6 +117,7 @@ async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: strin
 async function drain(fd: number, { limit, signal }: ReadOptions, name: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
+  const { Socket } = await import('node:net');
   const socket = new Socket({ fd, readable: true, writable: false, ...(signal && { signal }) });
   for await (const chunk of socket as AsyncIterable<Buffer>) {
     chunks.push(chunk);

@@ -1,5 +1,4 @@
 import { isAbsolute } from 'node:path';
-import { inspect } from 'node:util';
 import { HoldfastError, messageOf, SecretError } from './errors.ts';
 import { readBounded } from './read-file.ts';
 import { type KeyUri, parseKeyUri, textOf } from './uri.ts';
@@ -37,7 +36,7 @@ export class Secret {
   constructor(value: string | Uint8Array) {
     this.#bytes = Buffer.from(value as string);
     // `showHidden` with `getters` would print what `bytes` returns.
-    Object.defineProperty(this, inspect.custom, { value: () => '[secret]' });
+    Object.defineProperty(this, Symbol.for('nodejs.util.inspect.custom'), { value: () => '[secret]' });
   }
 
   /** The bytes themselves: valid until `wipe()`. */

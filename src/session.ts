@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { type ArnOptions, checkArns } from './arn.ts';
 import { endpointUrl } from './endpoint.ts';
 import { HoldfastError, ServiceError } from './errors.ts';
@@ -192,9 +191,16 @@ const isTransient = (thrown: unknown): thrown is ServiceError =>
 const backOff = (attempt: number): number => Math.min(5000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2);
 
 /** Ends early, but never fails: who is aborted finds out next. */
-const sleep = async (milliseconds: number, signal: AbortSignal | undefined): Promise<void> => {
-  await delay(milliseconds, undefined, { signal }).catch(() => undefined);
-};
+const sleep = (milliseconds: number, signal: AbortSignal | undefined): Promise<void> =>
+  new Promise((resolve) => {
+    const wake = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, milliseconds);
+    signal?.addEventListener('abort', wake, { once: true });
+  });
 
 /** A signer of the caller's knows nothing of the signal: stop waiting for it. */
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

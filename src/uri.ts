@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import { HoldfastError } from './errors.ts';
 
 /**
@@ -62,7 +61,8 @@ export function parseKeyUri(text: string): KeyUri {
 function readPath(text: string): string {
   const location = percentDecode(text.replace(/^\/\/(localhost)?(?=\/)/, '').replace(/^\/(?=[a-z]:[\\/])/i, ''));
   if (location.length === 0) throw invalid('file: names no file', 'write file:/path/to/key.pem');
-  if (!isUtf8(location)) throw invalid('the path of the key file is not UTF-8', 'percent-encode its UTF-8 bytes');
+  if (!location.equals(Buffer.from(location.toString('utf8'))))
+    throw invalid('the path of the key file is not UTF-8', 'percent-encode its UTF-8 bytes');
   return checkLocation(location.toString('utf8'));
 }
 

@@ -1,5 +1,6 @@
 // `node --import canary-bytes.mjs dist/cli/main.js demo`: the PIN and the credentials that the demo draws at random are
-// the canaries of the run (see canaries.ts). It knows them by their lengths, and ends with 1 when one was not drawn.
+// the canaries of the run (see canaries.ts). They are the first of their lengths to be drawn; where one of these lengths
+// is not drawn at all, it ends with 1.
 import crypto from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { readCanaries } from '../../scripts/canaries.mjs';
@@ -7,17 +8,16 @@ import { readCanaries } from '../../scripts/canaries.mjs';
 if (process.argv[2] === 'demo') {
   const { pin, secretKey, sessionToken } = readCanaries(process.env.HOLDFAST_TEST_CANARIES);
   const planned = new Map([pin, secretKey, sessionToken].map((text) => [bytesOf(text).length, text]));
-  const missing = new Set(planned.keys());
   const { randomBytes } = crypto;
   crypto.randomBytes = (size, ...rest) => {
-    if (!planned.has(size)) return randomBytes(size, ...rest);
-    missing.delete(size);
-    return bytesOf(planned.get(size));
+    const text = planned.get(size);
+    planned.delete(size);
+    return text === undefined ? randomBytes(size, ...rest) : bytesOf(text);
   };
   syncBuiltinESMExports();
   process.on('exit', () => {
-    if (missing.size === 0) return;
-    console.error(`the demo draws no secret of ${[...missing].join(' or ')} bytes any more`);
+    if (planned.size === 0) return;
+    console.error(`the demo draws no secret of ${[...planned.keys()].join(' or ')} bytes any more`);
     process.exitCode = 1;
   });
 }

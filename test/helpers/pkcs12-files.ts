@@ -1,4 +1,19 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync } from 'node:fs';
 import { children, read, type Tlv } from '../../src/der.ts';
+import type { Place } from './key-files.ts';
+
+/** What makes a file by `openssl pkcs12 -export` out of PEM in the same place, and returns its path. */
+export const exporter =
+  (files: Place) =>
+  (from: string, passphrase: string | Uint8Array, ...options: readonly string[]): string => {
+    const out = files.path('out.p12');
+    const args = ['pkcs12', '-export', '-in', files.path(from), '-out', out, '-passout', 'stdin', ...options];
+    const input = Buffer.concat([Buffer.from(passphrase as string), Buffer.from('\n')]);
+    execFileSync('openssl', args, { stdio: 'pipe', input });
+    chmodSync(out, 0o600);
+    return out;
+  };
 
 /** Write one value, DER. */
 export function tlv(tag: number, ...parts: readonly Uint8Array[]): Buffer {

@@ -89,10 +89,7 @@ describe.each(['ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'])('%s', (name) => {
       const { privateKey, publicKey } = makeMlDsaPair(name);
       const spki = publicKey.export({ type: 'spki', format: 'der' });
       const { certificate } = await service.issue({ publicKey: spki });
-      const key = await files.write(
-        'key.pem',
-        pemOf('PRIVATE KEY', formsOf(privateKey).seed) + pemOf('CERTIFICATE', certificate),
-      );
+      const key = await files.write('key.pem', pemOf('PRIVATE KEY', formsOf(privateKey).seed) + certificate);
       await withIdentity({ key }, async ({ matched }) => expect(matched).toBe(true));
       const { endpoint, trustAnchorArn, profileArn, roleArn } = service;
       const { accountId } = await getCredentials({ key, endpoint, trustAnchorArn, profileArn, roleArn });

@@ -2,11 +2,14 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { withIdentity } from '../../src/identity.ts';
 import { openKey } from '../../src/stores/index.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
+import { parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
 import { ecKey, expectSigns, rsaKey } from '../helpers/key-files.ts';
+import { thrownBy } from '../helpers/thrown.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
 
 const NAME = 'HOLDFAST_TEST_KEY';
+const SECRET = 'swordfish17';
 const [rsa, ec] = [rsaKey(), ecKey()];
 const pem = rsa.export({ type: 'pkcs8', format: 'pem' }) as string;
 const der = rsa.export({ type: 'pkcs8', format: 'der' });
@@ -17,6 +20,43 @@ const openWith = (value: string, options: OpenOptions = {}, query = '') => {
 
 afterEach(() => {
   delete process.env[NAME];
+});
+
+describe('the URIs of variables and descriptors', () => {
+  test.each([
+    ['env:SIGNING_KEY', 'env', 'SIGNING_KEY', 'env:SIGNING_KEY'],
+    ['ENV:_k2?pin-source=file:/run/pass', 'env', '_k2', 'env:_k2?pin-source=file:/run/pass'],
+    [`env:K?pin-value=${SECRET}`, 'env', 'K', 'env:K?pin-value=***'],
+    ['-', 'fd', '0', 'fd:0'],
+    ['fd:0', 'fd', '0', 'fd:0'],
+    ['fd:3', 'fd', '3', 'fd:3'],
+    ['fd:10', 'fd', '10', 'fd:10'],
+  ])('%s', (text, scheme, location, printed) => {
+    const uri = parseKeyUri(text);
+    expect([uri.scheme, uri.location, uri.path.size, String(uri)]).toEqual([scheme, location, 0, printed]);
+    expect(parseKeyUri(String(uri)).location).toBe(location);
+  });
+
+  test.each([
+    ['env:', /name of an environment variable/],
+    ['env:2K', /name of an environment variable/],
+    [`env:${SECRET}=`, /name of an environment variable/],
+    ['env:-----BEGIN PRIVATE KEY-----', /name of an environment variable/],
+    ['env:A%42', /name of an environment variable/],
+    ['fd:', /number of a descriptor/],
+    ['fd:1', /number of a descriptor/],
+    ['fd:2', /number of a descriptor/],
+    ['fd:03', /number of a descriptor/],
+    ['fd:-1', /number of a descriptor/],
+    ['fd:3.5', /number of a descriptor/],
+    ['fd:99999999', /number of a descriptor/],
+    [`fd:${SECRET}`, /number of a descriptor/],
+  ])('refuses %j', (text, message) => {
+    const error = thrownBy(() => parseKeyUri(text));
+    expect(error.code).toBe('ERR_URI_INVALID');
+    expect(error.message).toMatch(message);
+    for (const secret of [SECRET, 'PRIVATE KEY']) expect(tellsOf(error, secret)).toBe(false);
+  });
 });
 
 describe('a key in an environment variable', () => {

@@ -214,40 +214,6 @@ describe('files', () => {
   });
 });
 
-describe('variables and descriptors', () => {
-  test.each([
-    ['env:SIGNING_KEY', 'env', 'SIGNING_KEY', 'env:SIGNING_KEY'],
-    ['ENV:_k2?pin-source=file:/run/pass', 'env', '_k2', 'env:_k2?pin-source=file:/run/pass'],
-    [`env:K?pin-value=${PIN}`, 'env', 'K', 'env:K?pin-value=***'],
-    ['-', 'fd', '0', 'fd:0'],
-    ['fd:0', 'fd', '0', 'fd:0'],
-    ['fd:3', 'fd', '3', 'fd:3'],
-    ['fd:10', 'fd', '10', 'fd:10'],
-  ])('%s', (text, scheme, location, printed) => {
-    const uri = parseKeyUri(text);
-    expect([uri.scheme, uri.location, uri.path.size, String(uri)]).toEqual([scheme, location, 0, printed]);
-    expect(parseKeyUri(String(uri)).location).toBe(location);
-  });
-
-  test.each([
-    ['env:', /name of an environment variable/],
-    ['env:2K', /name of an environment variable/],
-    [`env:${PIN}=`, /name of an environment variable/],
-    ['env:-----BEGIN PRIVATE KEY-----', /name of an environment variable/],
-    ['env:A%42', /name of an environment variable/],
-    ['fd:', /number of a descriptor/],
-    ['fd:1', /number of a descriptor/],
-    ['fd:2', /number of a descriptor/],
-    ['fd:03', /number of a descriptor/],
-    ['fd:-1', /number of a descriptor/],
-    ['fd:3.5', /number of a descriptor/],
-    ['fd:99999999', /number of a descriptor/],
-    [`fd:${PIN}`, /number of a descriptor/],
-  ])('refuses %j', (text, message) => {
-    expect(refusal(text)).toMatch(message);
-  });
-});
-
 describe('printing', () => {
   const ways: [string, (uri: KeyUri) => string][] = [
     ['String', String],

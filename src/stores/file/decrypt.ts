@@ -1,5 +1,4 @@
 import { createHash, pbkdf2, scrypt } from 'node:crypto';
-import { promisify } from 'node:util';
 import { children, read, type Tlv } from '../../der.ts';
 import { CIPHERS, OLD_SCHEMES, oidOf, PBES2, PBKDF2, PKCS12_CIPHERS, PRFS, SCRYPT } from './algorithms.ts';
 import { type CipherBox, cipherBox, damaged, integer, NOTHING, unsupported } from './cipher-box.ts';
@@ -23,9 +22,6 @@ export const MAX_PKCS12_ROUNDS = 2_000_000;
 
 /** scrypt's N * r * p that is accepted (RFC 7914 §2): 1 GiB and some seconds when p is 1. */
 const MAX_SCRYPT_COST = 2 ** 23;
-
-const deriveWithPbkdf2 = promisify(pbkdf2);
-const deriveWithScrypt = promisify<Uint8Array, Uint8Array, number, object, Buffer>(scrypt);
 
 /**
  * How an `EncryptedPrivateKeyInfo` (RFC 5958 §3) opens.
@@ -97,7 +93,7 @@ function derivationOf(derivation: Tlv | undefined, name: string): Derive {
     if (work === 0 || cost < 2) throw damaged(name);
     if (work > MAX_SCRYPT_COST) throw unsupported(name, 'scrypt at a cost beyond what is sane');
     const options = { cost, blockSize, parallelization, maxmem: 512 * work };
-    return (passphrase, length) => deriveWithScrypt(passphrase, salt, length, options);
+    return (passphrase, length) => derived((done) => scrypt(passphrase, salt, length, options, done));
   }
   if (oid !== PBKDF2) throw unsupported(name, 'a key derivation that holdfast does not know');
   const rounds = roundsOf(rest[0], MAX_ROUNDS, name);
@@ -105,8 +101,11 @@ function derivationOf(derivation: Tlv | undefined, name: string): Derive {
   const prf = rest.slice(1).find(({ tag }) => tag === 0x30);
   const hash = prf ? PRFS.get(oidOf(octetsOf(sequence(prf, name)[0], name))) : 'sha1';
   if (hash === undefined) throw unsupported(name, 'a pseudo-random function that holdfast does not know');
-  return (passphrase, length) => deriveWithPbkdf2(passphrase, salt, rounds, length, hash);
+  return (passphrase, length) => derived((done) => pbkdf2(passphrase, salt, rounds, length, hash, done));
 }
+
+const derived = (derive: (done: (error: Error | null, key: Buffer) => void) => void): Promise<Buffer> =>
+  new Promise((resolve, reject) => derive((error, key) => (error ? reject(error) : resolve(key))));
 
 /** @throws {HoldfastError} `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED` */
 export function roundsOf(value: Tlv | undefined, most: number, name: string): number {
