@@ -1,9 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { HoldfastError, messageOf, ServiceError, systemCodeOf } from './errors.ts';
+import { HoldfastError, messageOf, type ServiceDetails, ServiceError, systemCodeOf } from './errors.ts';
 import { interrupted } from './limits.ts';
 import type { Tunnel } from './proxy.ts';
 import type { HttpProxy } from './proxy-choice.ts';
-import { readBounded } from './read-file.ts';
 
 export interface HttpAnswer {
   readonly status: number;
@@ -15,8 +14,8 @@ export interface HttpAnswer {
 export interface SendOptions {
   /** Ends the request at once. */
   signal?: AbortSignal | undefined;
-  /** Path of PEM certificates that are trusted besides the system's. */
-  caBundle?: string | undefined;
+  /** PEM certificates: all that are trusted. Default: the system's. */
+  ca?: readonly string[] | undefined;
   /** Asked to connect us. Default: none. */
   proxy?: HttpProxy | undefined;
   /** Default: 10, 20 and 30 seconds. */
@@ -41,20 +40,17 @@ const TIMEOUTS: Timeouts = { connect: 10_000, headers: 20_000, total: 30_000 };
 /** Bytes of an answer that are read; a real one has under 4 KB. */
 const ANSWER_LIMIT = 256 * 1024;
 
-/** Bytes of a CA bundle that are read; Debian's whole store has about 220 KB. */
-const CA_BUNDLE_LIMIT = 4 * 1024 * 1024;
-
 /**
  * POST over a connection of its own, without following redirects.
  *
  * @throws {ServiceError} `ERR_SERVICE_UNREACHABLE`, `ERR_SERVICE_TIMEOUT`, `ERR_SERVICE_UNTRUSTED`,
  * `ERR_SERVICE_ANSWER_INVALID`, `ERR_PROXY_REFUSED`
- * @throws {HoldfastError} `ERR_INTERRUPTED`; `ERR_FILE_*` and `ERR_OPTION_INVALID` for the CA bundle
+ * @throws {HoldfastError} `ERR_INTERRUPTED`
  */
-export const send: Send = async ({ url, headers, body }, { signal, caBundle, proxy, timeouts = TIMEOUTS }) => {
+export const send: Send = async ({ url, headers, body }, { signal, ca: roots, proxy, timeouts = TIMEOUTS }) => {
+  const ca = roots && [...roots];
   // Each protocol is loaded when it is used: TLS is most of what a start costs.
   const { request } = url.protocol === 'https:' ? await import('node:https') : await import('node:http');
-  const ca = caBundle === undefined ? undefined : await trustedRoots(caBundle, signal);
   const proxies = proxy && (await import('./proxy.ts'));
   if (signal?.aborted) throw interrupted(signal);
   const tunnel = proxy && proxies?.openTunnel(proxy, url, { ca, signal });
@@ -110,7 +106,17 @@ function exchange(call: ClientRequest, body: string, context: Exchange): Promise
       socket.once(isTls ? 'secureConnect' : 'connect', () => limit(timeouts.headers, 'no answer from')),
     );
     call.on('error', fail);
+    call.once('upgrade', ({ statusCode = 101 }, socket) => {
+      socket.destroy(); // Node has let go of it
+      fail(notTheService(where, `${statusCode} and wants to speak another protocol`, { status: statusCode }));
+    });
+    // Node says nothing besides when a connection ends in a way that it does not expect.
+    let answered = false;
+    call.once('close', () => {
+      if (!answered) fail(new Error('the connection ended without an answer'));
+    });
     call.once('response', (response) => {
+      answered = true;
       limit(timeouts.total, 'no complete answer from');
       readAnswer(response, where).then((answer) => {
         clearTimeout(timer);
@@ -120,6 +126,12 @@ function exchange(call: ClientRequest, body: string, context: Exchange): Promise
     call.end(body);
   });
 }
+
+const notTheService = (where: string, what: string, details: ServiceDetails): ServiceError =>
+  new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${where} answered ${what}`, {
+    hint: 'check the endpoint and any proxy between: this is not how Roles Anywhere answers',
+    ...details,
+  });
 
 /** Milliseconds by a clock that nobody sets. `performance` would load its module first. */
 const uptime = (): number => Number(process.hrtime.bigint() / 1_000_000n);
@@ -147,22 +159,6 @@ async function readAnswer(response: IncomingMessage, where: string): Promise<Htt
   };
 }
 
-/** Setting `ca` replaces every root, so the system's, those of NODE_EXTRA_CA_CERTS and the bundle's are put together. */
-async function trustedRoots(caBundle: string, signal: AbortSignal | undefined): Promise<string[]> {
-  const tls: typeof import('node:tls') & { getCACertificates?: (type: string) => string[] } = await import('node:tls');
-  const read = async (path: string): Promise<string> =>
-    (await readBounded(path, { limit: CA_BUNDLE_LIMIT, what: 'CA bundle', signal })).data.toString('utf8');
-  const bundle = await read(caBundle);
-  if (!bundle.includes('-----BEGIN CERTIFICATE-----')) {
-    throw new HoldfastError('ERR_OPTION_INVALID', `the CA bundle ${caBundle} holds no PEM certificate`, {
-      hint: 'name a file of PEM certificates',
-    });
-  }
-  if (tls.getCACertificates) return [...tls.getCACertificates('default'), bundle];
-  const extra = process.env.NODE_EXTRA_CA_CERTS;
-  return [...tls.rootCertificates, ...(extra ? [await read(extra)] : []), bundle];
-}
-
 /** By the system's or Node's error code, or how it begins. */
 const UNREACHABLE_HINTS: readonly (readonly [code: RegExp, hint: string])[] = [
   [/^ENOTFOUND/, 'check the region and the name server: the host name has no address. Behind a proxy, set HTTPS_PROXY'],
@@ -171,6 +167,16 @@ const UNREACHABLE_HINTS: readonly (readonly [code: RegExp, hint: string])[] = [
   [/^(ECONNRESET|EPIPE)/, 'something between here and there ended the connection: try again'],
   [/^(EPROTO|ERR_SSL_)/, 'check the endpoint and its port: the TLS handshake failed there'],
 ];
+
+/** Where no other CA would help. */
+const UNTRUSTED_HINTS: ReadonlyMap<string, string> = new Map([
+  ['CERT_HAS_EXPIRED', "the server's certificate has expired: check the clock of this machine, then the endpoint"],
+  [
+    'CERT_NOT_YET_VALID',
+    "the server's certificate is not valid yet: check the clock of this machine, then the endpoint",
+  ],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', "the server's certificate is for another host: check the endpoint"],
+]);
 
 function failure(cause: unknown, { socket }: ClientRequest, { where, signal, tunnel }: Exchange): HoldfastError {
   if (signal?.aborted) return interrupted(signal);
@@ -187,16 +193,15 @@ function failure(cause: unknown, { socket }: ClientRequest, { where, signal, tun
   // Node leaves its verdict on the certificate here, before it ends the connection.
   if (socket && 'authorizationError' in socket && socket.authorizationError) {
     return new ServiceError('ERR_SERVICE_UNTRUSTED', `the TLS certificate of ${where} is not trusted (${code})`, {
-      hint: `name the private CA that signed it with --ca-bundle or AWS_CA_BUNDLE, if you expect one${tunnel ? ': a proxy that looks into TLS has its own' : ''}`,
+      hint:
+        UNTRUSTED_HINTS.get(code) ??
+        `name the private CA that signed it with --ca-bundle or AWS_CA_BUNDLE, if you expect one${tunnel ? ': a proxy that looks into TLS has its own' : ''}`,
       cause,
     });
   }
   if (code.startsWith('HPE_')) {
     // Node keeps what it read in `rawPacket`, and that may hold credentials: it goes no further.
-    return new ServiceError('ERR_SERVICE_ANSWER_INVALID', `${where} answered with broken HTTP (${code})`, {
-      hint: 'check the endpoint and any proxy between: this is not how Roles Anywhere answers',
-      cause: new Error(messageOf(cause)),
-    });
+    return notTheService(where, `with broken HTTP (${code})`, { cause: new Error(messageOf(cause)) });
   }
   return new ServiceError('ERR_SERVICE_UNREACHABLE', `${where} was not reached (${code})`, {
     hint: UNREACHABLE_HINTS.find(([pattern]) => pattern.test(code))?.[1] ?? 'check the network and the endpoint',

@@ -1,6 +1,9 @@
 import { type Certificate, checkLeaf, parseCertificate, readCertificates } from './certificate.ts';
 import { buildChain, preference } from './chain.ts';
 import { HoldfastError, messageOf } from './errors.ts';
+import { orAborted, within } from './limits.ts';
+import { checkOptions } from './option-types.ts';
+import { printable } from './read-file.ts';
 import type { Signer } from './signer.ts';
 import { openKey, storeOf } from './stores/index.ts';
 import type { OpenKey, OpenOptions } from './stores/store.ts';
@@ -43,7 +46,7 @@ export interface Identity {
  * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_FILE_*`, `ERR_CERTIFICATE_*`, and what the store throws
  */
 export async function withIdentity<T>(init: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
-  const options = withUris(init);
+  const options = withUris(checkOptions(init));
   const now = options.now?.() ?? new Date();
   const keyUri = keyUriOf(options);
   // What is named as both is opened once, as the key: PKCS#12 wants its passphrase for either.
@@ -60,10 +63,10 @@ export async function withIdentity<T>(init: IdentityOptions, use: (identity: Ide
     return await use({
       certificate,
       chain: buildChain(certificate, [...given, ...pool, ...kept], now),
-      signer: source,
+      signer: opened ?? bound(source, options),
       matched,
       attended: source.attended ?? false,
-      description: source.description ?? 'a signer of the caller',
+      description: source.description ?? CALLERS,
     });
   } finally {
     await opened?.close().catch((thrown: unknown) => {
@@ -72,6 +75,16 @@ export async function withIdentity<T>(init: IdentityOptions, use: (identity: Ide
     });
   }
 }
+
+const CALLERS = 'a signer of the caller';
+
+/** A signer of the caller's knows nothing of our limits. */
+const bound = (signer: CallerSigner, limits: OpenOptions): Signer => ({
+  sign: (message, hash) =>
+    within(limits, `the signature of ${signer.description ?? CALLERS}`, (signal) =>
+      orAborted(signer.sign(message, hash), signal),
+    ),
+});
 
 /**
  * The same options, with their paths and key URIs parsed. What came out of a pipe is kept as long as its parsed URI is:
@@ -83,7 +96,12 @@ export function withUris<T extends IdentityOptions>(options: T): T {
   const parsed = <Option>(option: Option): Option | KeyUri =>
     typeof option === 'string' && !isPem(option) ? parseKeyUri(option) : option;
   const { key, certificate, chain } = options;
-  return { ...options, key: parsed(key), certificate: parsed(certificate), chain: parsed(chain) };
+  return {
+    ...options,
+    key: typeof key === 'string' ? parseKeyUri(key) : key,
+    certificate: parsed(certificate),
+    chain: parsed(chain),
+  };
 }
 
 const isUri = (option: string | Uint8Array | KeyUri | undefined): option is KeyUri =>
@@ -123,17 +141,18 @@ async function certificatesOf(
 }
 
 /** What is kept beside the key. One that cannot be read harms nobody, unless there is nothing else and one is needed. */
-function readable({ certificates = [], description = 'the signer' }: CallerSigner, needed: boolean): Certificate[] {
-  const kept = certificates.flatMap((der) => {
+function readable({ certificates, description }: CallerSigner, needed: boolean): Certificate[] {
+  const ders = certificates ?? [];
+  const kept = ders.flatMap((der) => {
     try {
       return [parseCertificate(der)];
     } catch {
       return [];
     }
   });
-  const [first] = certificates;
+  const [first] = ders;
   return first && needed && kept.length === 0
-    ? [parseCertificate(first, `the certificate beside ${description}`)]
+    ? [parseCertificate(first, `the certificate beside ${description ?? 'the signer'}`)]
     : kept;
 }
 
@@ -166,7 +185,7 @@ function choose(
   const [own] = candidates
     .filter((candidate) => Buffer.compare(candidate.publicKey, wanted) === 0)
     .sort((a, b) => preference(a, b, now));
-  if (own) return { certificate: own, matched: publicKey !== undefined };
-  const message = `the certificate of ${first.subject} is not that of ${description}`;
+  if (own) return { certificate: own, matched: Boolean(publicKey) };
+  const message = `the certificate of ${printable(first.subject)} is not that of ${description}`;
   throw new HoldfastError('ERR_CERTIFICATE_MISMATCH', message, { hint });
 }

@@ -1,7 +1,8 @@
 import { HoldfastError } from './errors.ts';
 import { type IdentityOptions, withIdentity, withUris } from './identity.ts';
 import { interrupted } from './limits.ts';
-import { checkSession, createSession, requestSession, type SessionOptions } from './session.ts';
+import { checkOptions } from './option-types.ts';
+import { checkSession, requestSession, rootsOf, type SessionOptions } from './session.ts';
 import type { Credentials } from './session-answer.ts';
 
 export interface RolesAnywhereInit extends IdentityOptions, SessionOptions {}
@@ -20,11 +21,14 @@ export interface RolesAnywhereProvider {
 /**
  * Credentials once, without a cache: check, open, sign, ask, close.
  *
- * @throws {HoldfastError} see {@link withIdentity} and {@link createSession}
+ * @throws {HoldfastError} see {@link withIdentity} and `createSession`
  */
-export async function getCredentials(init: RolesAnywhereInit): Promise<Credentials> {
+export async function getCredentials(options: RolesAnywhereInit): Promise<Credentials> {
+  const init = checkOptions(options);
   checkSession(init);
-  return withIdentity(withPurpose(init), (identity) => createSession(identity, init));
+  const ca = await rootsOf(init); // before the key costs a login
+  const grant = await withIdentity(withPurpose(init), (identity) => requestSession(identity, init, { ca }));
+  return grant.credentials;
 }
 
 const withPurpose = (init: RolesAnywhereInit): RolesAnywhereInit => ({
@@ -61,7 +65,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
  * `ERR_ENDPOINT_INVALID`, `ERR_URI_INVALID`. The provider itself rejects with what {@link getCredentials} throws
  */
 export function fromRolesAnywhere(options: RolesAnywhereInit): RolesAnywhereProvider {
-  const init = withUris(options); // once: what came out of a pipe stays with its URI
+  const init = withUris(checkOptions(options)); // once: what came out of a pipe stays with its URI
   checkSession(init);
   const now = (): number => (init.now?.() ?? new Date()).getTime();
   const stop = new AbortController();
@@ -82,10 +86,11 @@ export function fromRolesAnywhere(options: RolesAnywhereInit): RolesAnywhereProv
   const obtain = async (): Promise<Credentials> => {
     if (signal.aborted) throw interrupted(signal);
     const options = { ...withPurpose(init), deadline: init.deadline ?? DEADLINE, signal };
+    const ca = await rootsOf(options); // before the key costs a login
     const grant = await withIdentity(options, (identity) => {
       attended = identity.attended;
       if (attended && waiting === 0) throw unasked(identity.description); // another key than the last time
-      return requestSession(identity, options, skew);
+      return requestSession(identity, options, { ca, skew });
     });
     if (signal.aborted) throw interrupted(signal);
     const { credentials } = grant;

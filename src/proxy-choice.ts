@@ -1,4 +1,3 @@
-import { BlockList, isIP } from 'node:net';
 import { isLoopback } from './endpoint.ts';
 import { HoldfastError } from './errors.ts';
 
@@ -39,6 +38,9 @@ export function chooseProxy(
   return parseProxy(env[origin] as string, origin);
 }
 
+/** An import would load parts of `node:net` that only NO_PROXY wants, at each start. */
+const isIP = (text: string): number => process.getBuiltinModule('node:net').isIP(text);
+
 const withoutBrackets = (host: string): string => host.replace(/^\[|\]$/g, '');
 
 /** Does one entry of NO_PROXY mean this host and port? One that makes no sense means nothing, as in Go. */
@@ -58,7 +60,7 @@ function covers(entry: string, host: string, port: string): boolean {
 function isWithin(host: string, network: string, bits: number): boolean {
   const version = isIP(network);
   if (version === 0 || isIP(host) === 0 || bits > (version === 6 ? 128 : 32)) return false;
-  const list = new BlockList();
+  const list = new (process.getBuiltinModule('node:net').BlockList)();
   list.addSubnet(network, bits, version === 6 ? 'ipv6' : 'ipv4');
   return list.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
 }

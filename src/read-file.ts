@@ -25,7 +25,7 @@ export interface ReadOptions {
  * path; `ERR_INTERRUPTED`. Nothing of the content is in an error.
  */
 export async function readBounded(path: string, options: ReadOptions): Promise<BoundedFile> {
-  if (LOOKS_LIKE_CONTENT.test(path)) throw noPath(options.what);
+  if (looksLikeContent(path)) throw noPath(options.what);
   const name = `${options.what} ${printable(path)}`;
   try {
     // Without O_NONBLOCK the open of a FIFO that nobody writes holds a thread, and the process could not even exit.
@@ -83,7 +83,7 @@ const notReadable = (message: string, hint: string): HoldfastError =>
  * A key pasted where its path belongs must not be repeated, and the errors of the file system repeat it: PEM, or a DER
  * SEQUENCE in Base64. No path has a NUL.
  */
-const LOOKS_LIKE_CONTENT = /-----BEGIN|\0|^M[A-Za-z0-9+/=\s]{80,}$/;
+export const looksLikeContent = (path: string): boolean => /-----BEGIN|\0|^\s*M[A-I][A-Za-z0-9+/=\s]{62,}$/.test(path);
 
 /** A path as it may stand in a message: without characters that move the cursor. */
 export const printable = (path: string): string => path.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?');

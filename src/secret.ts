@@ -86,10 +86,18 @@ export async function askSecret(source: SecretSource | undefined, request: Secre
   // The value stays out of the error: a PIN given as a number is a PIN.
   if (value !== undefined) throw notASecret(`the ${request.kind} of ${request.of} is neither text nor bytes`);
   throw new SecretError('ERR_SECRET_REQUIRED', `${request.of} needs its ${request.kind}, and none was given`, {
-    hint: source === undefined ? `give the ${request.kind} (docs/cli.md names the ways)` : `there was nobody to ask`,
+    hint:
+      source === undefined
+        ? `give the ${request.kind} (docs/cli.md names the ways)`
+        : `there was nobody to ask: ${waysFor(request)}`,
     triesLeft: request.triesLeft,
   });
 }
+
+const waysFor = ({ kind }: SecretRequest): string => {
+  const file = 'name its file in the key URI (pin-source=file:/path)';
+  return kind === 'PIN' ? file : `${file}, or give --pkcs8-password`;
+};
 
 /** Largest secret file that is read, bytes. */
 const SECRET_FILE_LIMIT = 4096;

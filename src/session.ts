@@ -3,7 +3,9 @@ import { endpointUrl } from './endpoint.ts';
 import { HoldfastError, ServiceError } from './errors.ts';
 import { type Send, send as sendHttp } from './http.ts';
 import { interrupted } from './limits.ts';
+import { checkOptions } from './option-types.ts';
 import { chooseProxy, type HttpProxy } from './proxy-choice.ts';
+import { looksLikeContent, printable } from './read-file.ts';
 import { clockSkew, isSignatureRefused, refusal } from './service-error.ts';
 import { type Credentials, readSession } from './session-answer.ts';
 import { type HttpRequest, type SigningIdentity, signRequest } from './sigv4.ts';
@@ -58,7 +60,8 @@ export interface CheckedSession {
  *
  * @throws {HoldfastError} `ERR_ARN_INVALID`, `ERR_ARN_MISMATCH`, `ERR_OPTION_INVALID`, `ERR_ENDPOINT_INVALID`
  */
-export function checkSession(options: SessionOptions): CheckedSession {
+export function checkSession(given: SessionOptions): CheckedSession {
+  const options = checkOptions(given);
   const { durationSeconds, roleSessionName, attempts } = options;
   const anchor = checkArns(options);
   const refuse = (message: string, hint: string): never => {
@@ -67,7 +70,7 @@ export function checkSession(options: SessionOptions): CheckedSession {
   if (options.region !== undefined && options.region !== anchor.region) {
     throw new HoldfastError(
       'ERR_ARN_MISMATCH',
-      `the region is ${options.region}, the trust anchor is in ${anchor.region}`,
+      `the region is ${printable(options.region)}, the trust anchor is in ${anchor.region}`,
       {
         hint: 'leave the region out, or name a trust anchor and a profile of that region',
       },
@@ -83,6 +86,9 @@ export function checkSession(options: SessionOptions): CheckedSession {
     );
   }
   if (attempts !== undefined && !isInteger(attempts, 1, 20)) refuse(`attempts is ${attempts}`, 'give 1 to 20');
+  if (options.caBundle !== undefined && looksLikeContent(options.caBundle)) {
+    refuse('the CA bundle is named by something that is no path', 'give the path of the file, not its content');
+  }
   const url = endpointUrl({ ...options, partition: anchor.partition, region: anchor.region });
   return { url, region: anchor.region, account: anchor.account, proxy: chooseProxy(url, options.proxy) };
 }
@@ -100,8 +106,11 @@ const isInteger = (value: number, least: number, most: number): boolean =>
  * @throws {ServiceError} `ERR_SERVICE_*`, `ERR_PROXY_REFUSED`, `ERR_ROLE_MISMATCH`
  * @throws {HoldfastError} what {@link checkSession} and the signer throw; `ERR_INTERRUPTED`
  */
-export async function createSession(identity: SigningIdentity, options: SessionOptions): Promise<Credentials> {
-  return (await requestSession(identity, options)).credentials;
+export async function createSession(identity: SigningIdentity, given: SessionOptions): Promise<Credentials> {
+  const options = checkOptions(given);
+  checkSession(options);
+  const ca = await rootsOf(options); // before a signature is spent
+  return (await requestSession(identity, options, { ca })).credentials;
 }
 
 /** Credentials, and by how many milliseconds the service's clock is ahead of ours. */
@@ -110,16 +119,16 @@ export interface Grant {
   readonly skew: number;
 }
 
-/**
- * {@link createSession} for those who come again.
- *
- * @param knownSkew milliseconds by which the service's clock was ahead the last time
- */
-export async function requestSession(
-  identity: SigningIdentity,
-  options: SessionOptions,
-  knownSkew = 0,
-): Promise<Grant> {
+/** What is known before. */
+export interface Known {
+  /** What {@link rootsOf} gave. */
+  readonly ca: readonly string[] | undefined;
+  /** Milliseconds by which the service's clock was ahead the last time. Default: 0. */
+  readonly skew?: number;
+}
+
+/** {@link createSession} for those who come again, or knew the roots before they opened the key. */
+export async function requestSession(identity: SigningIdentity, options: SessionOptions, known: Known): Promise<Grant> {
   const { send = sendHttp, now = () => new Date(), wait = sleep, attempts = 3, signal } = options;
   const session = checkSession(options);
   const unsigned: HttpRequest = {
@@ -130,7 +139,7 @@ export async function requestSession(
   };
   let signed: { request: HttpRequest; at: number } | undefined;
   /** Milliseconds to add to our clock, as far as the service has shown that it is wrong. */
-  let skew = knownSkew;
+  let skew = known.skew ?? 0;
   let corrected = false;
 
   for (let attempt = 1; ; attempt += 1) {
@@ -140,7 +149,7 @@ export async function requestSession(
       const scope = { region: session.region, service: 'rolesanywhere', date: new Date(at + skew) };
       signed = { request: await unlessAborted(signRequest(unsigned, identity, scope), signal), at };
     }
-    const how = { signal, caBundle: options.caBundle, proxy: session.proxy };
+    const how = { signal, ca: known.ca, proxy: session.proxy };
     const outcome = await send(signed.request, how).catch((thrown: unknown) => {
       if (signal?.aborted) throw interrupted(signal);
       if (isTransient(thrown)) return thrown;
@@ -171,6 +180,10 @@ export async function requestSession(
     }
   }
 }
+
+/** What the CA bundle adds to the system's roots; undefined without one. */
+export const rootsOf = async ({ caBundle, signal }: SessionOptions): Promise<readonly string[] | undefined> =>
+  caBundle === undefined ? undefined : (await import('./roots.ts')).trustedRoots(caBundle, signal);
 
 function requestBody(options: SessionOptions): string {
   const { durationSeconds = 3600, profileArn, roleArn, roleSessionName, trustAnchorArn } = options;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Certificate, type KeyType, keyTypeOf } from './certificate.ts';
 import { HoldfastError, messageOf } from './errors.ts';
+import { printable } from './read-file.ts';
 import type { Signer } from './signer.ts';
 
 // https://docs.aws.amazon.com/rolesanywhere/latest/userguide/authentication-sign-process.html
@@ -65,7 +66,8 @@ export async function signRequest(
   };
   const message = Buffer.from(stringToSign(algorithm, scope, canonicalRequest({ ...request, headers })));
   const signature = await signer.sign(message, 'SHA-256');
-  if (!isSignature(signature) || !certificate.verify(message, signature)) throw wrongSignature(identity);
+  checkBytes(signature);
+  if (!certificate.verify(message, signature)) throw wrongSignature(identity, signature);
   headers.authorization =
     `${algorithm} Credential=${certificate.serialNumber}/${credentialScope(scope)}, ` +
     `SignedHeaders=${signedHeaders(headers)}, Signature=${Buffer.from(signature).toString('hex')}`;
@@ -73,10 +75,33 @@ export async function signRequest(
 }
 
 /** A signer of the caller's may return anything. */
-const isSignature = (value: unknown): value is Uint8Array => value instanceof Uint8Array && value.length > 0;
+function checkBytes(signature: unknown): asserts signature is Uint8Array {
+  if (signature instanceof Uint8Array && signature.length > 0) return;
+  const what = signature instanceof Uint8Array ? 'no bytes' : `${nameOfType(signature)}, not bytes`;
+  throw new HoldfastError('ERR_SIGNING_FAILED', `the signer returned ${what}`, {
+    hint: 'have its "sign" return a Uint8Array',
+  });
+}
 
-function wrongSignature({ certificate, matched }: SigningIdentity): HoldfastError {
-  const whose = certificate.subject || `serial ${certificate.serialNumber}`;
+function nameOfType(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value !== 'object') return `a ${typeof value}`;
+  return value instanceof ArrayBuffer ? 'an ArrayBuffer' : 'an object';
+}
+
+/** Octets of r and s side by side (IEEE P1363) on P-256, P-384 and P-521. */
+const SIDE_BY_SIDE: ReadonlySet<number> = new Set([64, 96, 132]);
+
+const isDerSequence = (bytes: Uint8Array): boolean =>
+  bytes[0] === 0x30 && (bytes[1] === bytes.length - 2 || (bytes[1] === 0x81 && bytes[2] === bytes.length - 3));
+
+function wrongSignature({ certificate, matched }: SigningIdentity, signature: Uint8Array): HoldfastError {
+  if (keyTypeOf(certificate) === 'EC' && SIDE_BY_SIDE.has(signature.length) && !isDerSequence(signature)) {
+    return new HoldfastError('ERR_SIGNING_FAILED', 'the signer returned an ECDSA signature that is not DER', {
+      hint: 'have it return a DER Ecdsa-Sig-Value; WebCrypto gives the two numbers side by side (IEEE P1363)',
+    });
+  }
+  const whose = printable(certificate.subject) || `serial ${certificate.serialNumber}`;
   if (matched) {
     return new HoldfastError(
       'ERR_SIGNING_FAILED',

@@ -1,4 +1,5 @@
 import { HoldfastError } from './errors.ts';
+import { looksLikeContent } from './read-file.ts';
 
 /**
  * A key URI. Left of `?` says which key, right of it says how to reach it (the shape of RFC 7512 §2.3, for every store).
@@ -41,10 +42,11 @@ const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 export function parseKeyUri(text: string): KeyUri {
   if (text === '') throw invalid('the key URI is empty', 'name a key file or a key URI such as pkcs11:token=...');
   if (text.includes('\0')) throw invalid('the key URI contains a NUL character', 'write it as %00');
+  if (looksLikeContent(text)) throw pasted();
   if (text === '-') return keyUri({ scheme: 'fd', location: '0', path: new Map(), query: new Map() });
   // One letter before the colon is a Windows drive, not a scheme.
   const match = /^([a-z][a-z0-9+.-]+):(.*)$/is.exec(text);
-  if (!match) return keyUri({ scheme: 'file', location: checkLocation(text), path: new Map(), query: new Map() });
+  if (!match) return keyUri({ scheme: 'file', location: checkBarePath(text), path: new Map(), query: new Map() });
 
   const scheme = (match[1] as string).toLowerCase();
   const rest = match[2] as string;
@@ -80,13 +82,35 @@ function readDescriptorNumber(text: string): string {
   );
 }
 
-/** A path is printed as it is, so it must not be a misspelt key URI that holds a secret. */
+/** Without a scheme all of it is the path, and a query would go unnoticed. */
+function checkBarePath(path: string): string {
+  if (!path.includes('?pin-source=')) return checkLocation(path);
+  throw invalid('a bare path has no attributes, and this one ends with a pin-source', 'write file: before it');
+}
+
+/** A path is printed as it is, so it must be neither a key nor a misspelt key URI that holds a secret. */
 function checkLocation(location: string): string {
   if (location.includes('\0')) throw invalid('the path of the key file contains a NUL character', 'correct the path');
-  if (!/(pin|auth)-value=/i.test(location)) return location;
+  if (looksLikeContent(location)) throw pasted();
+  if (!/(pin|auth)-value=/i.test(location) && !MISPLACED_SECRET.test(location)) return location;
   throw invalid(
-    'the path of the key file holds a pin-value, so it is no path',
-    'begin a key URI with its store (pkcs11:...) and put the pin-value behind a "?"',
+    'the path of the key file holds a pin-value or the like, so it is no path',
+    'begin a key URI with its store (pkcs11:..., file:...) and put "?" before the first of such attributes, "&" between them',
+  );
+}
+
+const pasted = (): HoldfastError =>
+  invalid('what looks like the content of a file is no key URI', 'give the path of the file, not its content');
+
+/** The name of a secret and its "=", behind what may be meant to separate it. */
+const MISPLACED_SECRET = /[^a-z0-9_./\\-][a-z_-]*(pin|pass|auth|secret)[a-z_-]*=/i;
+
+/** Behind the wrong separator, a secret is part of another value, and that is printed. An "=" of its own is %3D. */
+function checkSeparators(name: string, value: string): void {
+  if (isSecret(name) || !MISPLACED_SECRET.test(`;${value.replace(/%[0-9a-f]{2}/gi, ';')}`)) return;
+  throw invalid(
+    `the value of "${name}" holds a pin-value or the like`,
+    'separate attributes with ";" before the "?" and with "&" after it; there is one "?"; write "=" in a value as %3D',
   );
 }
 
@@ -154,7 +178,11 @@ function attributes(text: string, separator: ';' | '&', allowed: RegExp): Map<st
     const at = pair.indexOf('=');
     const name = at < 0 ? pair : pair.slice(0, at);
     if (at < 0 || !/^[A-Za-z0-9\-_]+$/.test(name)) {
-      throw invalid('the key URI has a part that is not name=value', `separate attributes with "${separator}"`);
+      const isPath = separator === ';' && !text.includes('=');
+      throw invalid(
+        'the key URI has a part that is not name=value',
+        isPath ? 'write ./ before it where it is the path of a file' : `separate attributes with "${separator}"`,
+      );
     }
     const value = pair.slice(at + 1);
     if (!allowed.test(value)) {
@@ -163,6 +191,8 @@ function attributes(text: string, separator: ';' | '&', allowed: RegExp): Map<st
         'write a space as %20, "#" as %23, "/" as %2F, ";" as %3B',
       );
     }
+    if (looksLikeContent(value)) throw pasted();
+    checkSeparators(name, value);
     if (found.has(name)) throw invalid(`"${name}" stands twice in the key URI`, 'keep one of them');
     found.set(name, percentDecode(value));
   }

@@ -36,6 +36,7 @@ export async function demo(context: Context): Promise<void> {
     const code = store === 'tpm' ? 'ERR_STORE_INCAPABLE' : 'ERR_USAGE';
     throw new HoldfastError(code, 'the demo has no such store', { hint: 'use --store pkcs11 or --store file' });
   }
+  forgetSettings(context.env);
   const place = await makePlace(undefined);
   try {
     const service = await startLocalRolesAnywhere();
@@ -49,6 +50,15 @@ export async function demo(context: Context): Promise<void> {
   } finally {
     await place.remove();
   }
+}
+
+/**
+ * Nothing that the user has set elsewhere belongs into this: the demo is the same on every machine. The SDK client reads
+ * the variables of this process, credential-process inherits them.
+ */
+function forgetSettings(env: NodeJS.ProcessEnv): void {
+  for (const name of Object.keys(env).filter((one) => /^(AWS|HOLDFAST)_/i.test(one))) delete env[name];
+  for (const name of ['HOLDFAST_CONFIG', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE']) env[name] = devNull;
 }
 
 /** A token where there is one; a file in its stead only when nobody insisted, and never in silence. */
@@ -159,10 +169,7 @@ async function credentialProcess(
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
   const arns = ['--trust-anchor-arn', trustAnchorArn, '--profile-arn', profileArn, '--role-arn', roleArn];
   const args = [main, 'credential-process', ...flags, ...arns, '--endpoint', endpoint];
-  const { signal } = context;
-  // Nothing that the user has set elsewhere belongs into this: the demo is the same on every machine.
-  const plain = Object.entries(context.env).filter(([name]) => !/^(AWS|HOLDFAST)_/i.test(name));
-  const env = { ...Object.fromEntries(plain), HOLDFAST_CONFIG: devNull, AWS_CONFIG_FILE: devNull };
+  const { signal, env } = context;
   const child = promisify(execFile)(process.execPath, args, { env, signal });
   const { stdout } = await child.catch((cause: { stderr?: string; code?: string | number }) => {
     signal.throwIfAborted();

@@ -1,5 +1,4 @@
 import { accessSync, constants } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { HoldfastError, systemCodeOf } from '../errors.ts';
 import { type BoundedFile, readBounded } from '../read-file.ts';
@@ -56,7 +55,7 @@ export async function readProfile(env: NodeJS.ProcessEnv, signal: AbortSignal): 
 function homeOf(env: NodeJS.ProcessEnv): string | undefined {
   if (env.HOME) return env.HOME;
   try {
-    return homedir();
+    return process.getBuiltinModule('node:os').homedir();
   } catch {
     return undefined; // a user id that the system knows nothing of, as in some containers
   }

@@ -1,8 +1,10 @@
 import { once } from 'node:events';
-import { HoldfastError, openKey, parseKeyUri } from '../index.ts';
+import { resolve } from 'node:path';
+import { HoldfastError, type KeyUri, openKey, parseKeyUri } from '../index.ts';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../local/index.ts';
 import type { Context } from './context.ts';
 import { secretFor, withModule } from './key-flags.ts';
+import type { Output } from './output.ts';
 import { makePlace, type Place } from './place.ts';
 
 /**
@@ -28,7 +30,7 @@ export async function local(context: Context): Promise<void> {
       await output.result(`${JSON.stringify(facts)}\n`);
       output.tell('note', `a Roles Anywhere on ${endpoint}, an STS on ${stsEndpoint}, files in ${place.directory}`);
       if (key === undefined) output.tell('note', 'start it with --key to have a key certified');
-      else output.tell('note', `run: ${commandFor(key, service, files)}`);
+      else tellCommand(withModule(key, flags.text('pkcs11-lib')), service, files, output);
       output.tell('note', 'it runs until Ctrl-C');
       if (!signal.aborted) await once(signal, 'abort');
     } finally {
@@ -82,10 +84,11 @@ async function publicKeyOf(text: string, { flags, signal, output }: Context): Pr
   }
 }
 
-/** A line to paste into a shell. A secret in the key URI is not repeated. */
-function commandFor(key: string, service: LocalRolesAnywhere, files: Files): string {
+/** A line to paste into a shell, from wherever. A secret in the key URI is left out: `***` would be tried as the PIN. */
+function tellCommand(key: string, service: LocalRolesAnywhere, files: Files, output: Output): void {
+  const uri = parseKeyUri(key);
   const pairs: readonly (readonly [string, string | undefined])[] = [
-    ['--private-key', withoutSecret(key)],
+    ['--private-key', withoutSecret(uri)],
     ['--certificate', files.certificate],
     ['--intermediates', files.chain],
     ['--trust-anchor-arn', service.trustAnchorArn],
@@ -95,12 +98,18 @@ function commandFor(key: string, service: LocalRolesAnywhere, files: Files): str
     ['--ca-bundle', files.caBundle],
   ];
   const given = pairs.flatMap(([name, value]) => (value === undefined ? [] : [name, shellQuote(value)]));
-  return ['holdfast credential-process', ...given].join(' ');
+  output.tell('note', `run: ${['holdfast credential-process', ...given].join(' ')}`);
+  if (uri.query.has('pin-value')) {
+    output.tell('note', 'its key URI is without the pin-value: type it when asked, or add pin-source=file:/path');
+  }
 }
 
-function withoutSecret(key: string): string {
-  const uri = parseKeyUri(key);
-  return uri.scheme === 'file' && uri.query.size === 0 ? uri.location : String(uri);
+function withoutSecret(uri: KeyUri): string {
+  const place = uri.scheme === 'file' ? parseKeyUri(resolve(uri.location)) : undefined;
+  const [left, query = ''] = String(uri).split('?') as [string, string?];
+  const kept = query.split('&').filter((pair) => pair !== '' && !pair.startsWith('pin-value='));
+  if (kept.length === 0) return place?.location ?? left;
+  return `${place ?? left}?${kept.join('&')}`;
 }
 
 /** POSIX sh: everything is literal between single quotes. */

@@ -10,36 +10,46 @@ const GRACE = 3000;
 const output = makeOutput(process.stdout, process.stderr, process.env);
 const stop = new AbortController();
 const interrupted = new HoldfastError('ERR_INTERRUPTED', 'interrupted');
-let interruptedAs: number | undefined;
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+type Signal = keyof typeof SIGNALS;
+let interruptedBy: Signal | undefined;
 
 // A reader that went away is its own affair; whatever else goes wrong is reported where it is written.
 process.stdout.on('error', () => undefined);
 process.stderr.on('error', () => undefined);
 
-/** However the command ended: it was interrupted. */
-function leave(status: number): never {
-  output.error(interrupted);
-  process.exit(status);
+const signals = Object.keys(SIGNALS) as Signal[];
+
+/** Signals end the process again by themselves, also while it waits for a thread that hangs in a driver. */
+function letSignalsEnd(): void {
+  for (const name of signals) process.removeAllListeners(name);
 }
 
-for (const [name, status] of [
-  ['SIGHUP', 129],
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
+/** However the command ended: it was interrupted. `process.exit` would wait for a call in a driver, a signal does not. */
+function leave(by: Signal): never {
+  output.error(interrupted);
+  letSignalsEnd();
+  // On Windows this would end the process with status 1.
+  if (process.platform !== 'win32') process.kill(process.pid, by);
+  process.exit(SIGNALS[by]);
+}
+
+for (const name of signals) {
   process.on(name, () => {
-    if (interruptedAs !== undefined) leave(interruptedAs);
-    interruptedAs = status;
-    setTimeout(leave, GRACE, status);
+    if (interruptedBy !== undefined) leave(interruptedBy);
+    interruptedBy = name;
+    setTimeout(leave, GRACE, name);
     stop.abort(interrupted);
   });
 }
 
 try {
   await run(process.argv.slice(2), { env: process.env, output, signal: stop.signal });
+  letSignalsEnd();
   process.exit(0);
 } catch (thrown) {
-  if (interruptedAs !== undefined) leave(interruptedAs);
+  if (interruptedBy !== undefined) leave(interruptedBy);
   output.error(thrown);
+  letSignalsEnd();
   process.exit(exitStatusOf(thrown));
 }

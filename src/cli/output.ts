@@ -30,7 +30,7 @@ const PLAIN = '\u001b[0m';
 
 /** `holdfast: error: ...`: one line, without the control characters that a message may have brought from outside. */
 export function formatLine(label: Label, text: string, colour = false): string {
-  const clean = text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim();
+  const clean = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').trim();
   const start = colour ? COLOURS[label] : undefined;
   return `holdfast: ${start === undefined ? label : `${start}${label}${PLAIN}`}: ${clean}\n`;
 }

@@ -127,8 +127,14 @@ function commandOf(word: string | undefined, values: ReadonlyMap<FlagName, FlagV
     throw usage('no command was given', `received only --${[...values.keys()].join(', --')}; run holdfast help`);
   }
   if (isCommand(word)) return word;
+  throw unknownCommand(word);
+}
+
+/** A word that resembles no command may be anything, the second half of a passphrase too, and is not repeated. */
+export function unknownCommand(word: string): HoldfastError {
   const near = nearest(word, Object.keys(COMMANDS));
-  throw usage(`unknown command "${word}"`, near === undefined ? 'run holdfast help' : `did you mean ${near}?`);
+  if (near !== undefined) return usage(`unknown command "${word}"`, `did you mean ${near}?`);
+  return usage('the first word is no command', 'run holdfast help for all of them. A value with spaces needs quotes');
 }
 
 function checkFlags(command: CommandName, given: readonly FlagName[]): void {

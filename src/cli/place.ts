@@ -1,6 +1,6 @@
-import { mkdir, mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { HoldfastError, messageOf, systemCodeOf } from '../errors.ts';
 
 /** A directory for files that live as long as the command does. */
@@ -23,9 +23,28 @@ export async function makePlace(named: string | undefined): Promise<Place> {
     return place(directory, () => rm(directory, { recursive: true, force: true }));
   }
   const directory = resolve(named);
-  const made = await mkdir(directory, { recursive: true, mode: 0o700 }).catch(refused(directory));
+  const made = await makeDirectory(directory).catch(refused(directory));
   // Only an empty directory goes: whatever somebody else put there stays.
   return place(directory, async () => made && (await rmdir(directory).catch(() => undefined)));
+}
+
+/**
+ * Like mkdir with `recursive`, which never ends in Node.js where the parent exists and yet the system says ENOENT, as in
+ * /proc.
+ *
+ * @returns whether it was made here
+ */
+async function makeDirectory(directory: string): Promise<boolean> {
+  const make = async (): Promise<boolean> => (await mkdir(directory, { mode: 0o700 }), true);
+  try {
+    return await make();
+  } catch (cause) {
+    const code = systemCodeOf(cause);
+    if (code === 'EEXIST' && (await stat(directory)).isDirectory()) return false;
+    if (code !== 'ENOENT') throw cause;
+    await makeDirectory(dirname(directory));
+    return await make();
+  }
 }
 
 function place(directory: string, end: () => Promise<unknown>): Place {
@@ -52,6 +71,6 @@ const refused =
     throw new HoldfastError(
       'ERR_FILE_UNWRITABLE',
       isThere ? `${path} is there already` : `cannot write ${path}: ${messageOf(cause)}`,
-      { hint: isThere ? 'name another directory, or remove it yourself' : 'name a directory of your own', cause },
+      { hint: isThere ? 'name another directory: nothing is overwritten' : 'name a directory of your own', cause },
     );
   };

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
-import { HoldfastError } from '../errors.ts';
+import { HoldfastError, SecretError } from '../errors.ts';
 import { Secret, type SecretRequest } from '../secret.ts';
 import { formatLine } from './output.ts';
 
@@ -68,8 +68,9 @@ export function promptText(request: SecretRequest): string {
 /**
  * Ask on the controlling terminal, never on stdin, without echo. The terminal is put back whatever happens.
  *
- * @returns what was typed, without its line end, for the caller to wipe; undefined when there is no terminal, or it was closed or left empty
- * @throws {HoldfastError} `ERR_INTERRUPTED` on Ctrl-C and when the signal aborts
+ * @returns what was typed, without its line end, for the caller to wipe; undefined when there is no terminal
+ * @throws {HoldfastError} `ERR_INTERRUPTED` on Ctrl-C and when the signal aborts, `ERR_SECRET_REQUIRED` when nothing was
+ * entered or the terminal was closed
  */
 export async function promptSecret(request: SecretRequest, signal: AbortSignal): Promise<Secret | undefined> {
   signal.throwIfAborted();
@@ -79,7 +80,9 @@ export async function promptSecret(request: SecretRequest, signal: AbortSignal):
   try {
     terminal.input.setRawMode(true);
     writeSync(terminal.output, promptText(request));
-    return await readLine(terminal.input, editor, signal);
+    const secret = await readLine(terminal.input, editor, signal);
+    if (secret === undefined) throw nothingEntered(request);
+    return secret;
   } finally {
     editor.wipe();
     terminal.input.setRawMode(false);
@@ -88,6 +91,12 @@ export async function promptSecret(request: SecretRequest, signal: AbortSignal):
     closeSync(terminal.output);
   }
 }
+
+const nothingEntered = ({ kind, of, triesLeft }: SecretRequest): SecretError =>
+  new SecretError('ERR_SECRET_REQUIRED', `${of} needs its ${kind}, and nothing was entered`, {
+    hint: `run it again and type the ${kind}; nothing was tried`,
+    triesLeft,
+  });
 
 /** Two descriptors: the read stream closes its own. */
 function openTerminal(): { input: ReadStream; output: number } | undefined {

@@ -2,7 +2,7 @@ import { HoldfastError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { type CommandName, type FlagName, flagsOf, isCommand, SETTINGS } from './flags.ts';
 import { helpText } from './help.ts';
-import { type CommandLine, type Flags, parseCommandLine } from './parse.ts';
+import { type CommandLine, type Flags, parseCommandLine, unknownCommand } from './parse.ts';
 import { REFUSED, type Refusal } from './refusals.ts';
 
 /**
@@ -52,7 +52,7 @@ async function start(command: Exclude<CommandName, 'help'>, context: Context): P
 function helpOf({ words }: CommandLine): string {
   const [topic] = words;
   if (topic === undefined || isCommand(topic)) return helpText(topic);
-  throw new HoldfastError('ERR_USAGE', `unknown command "${topic}"`, { hint: 'run holdfast help for all of them' });
+  throw unknownCommand(topic);
 }
 
 /** Flags that are known and not honoured. An empty text or a false asks for nothing. */

@@ -1,4 +1,5 @@
 import { HoldfastError } from '../errors.ts';
+import { checkKeyUri, checkOptions } from '../option-types.ts';
 import { type KeyUri, parseKeyUri } from '../uri.ts';
 import type { KeyStore, OpenKey, OpenOptions } from './store.ts';
 
@@ -19,7 +20,8 @@ export async function storeOf(uri: KeyUri): Promise<KeyStore> {
 
 /** Open the private key a URI names. It is opened there or not at all: no store is tried in another's place. */
 export async function openKey(uri: string | KeyUri, options: OpenOptions = {}): Promise<OpenKey> {
+  checkKeyUri(uri);
   const parsed = typeof uri === 'string' ? parseKeyUri(uri) : uri;
   const store = await storeOf(parsed);
-  return store.open(parsed, options);
+  return store.open(parsed, checkOptions(options));
 }

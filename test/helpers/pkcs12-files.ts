@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createCipheriv, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { chmodSync } from 'node:fs';
 import { children, read, type Tlv } from '../../src/der.ts';
 import type { Place } from './key-files.ts';
@@ -42,6 +43,26 @@ export function safeOf(pfx: Uint8Array): Uint8Array {
 /** The contents of several files as one, without a MAC. */
 export const joined = (...files: readonly Uint8Array[]): Buffer =>
   pfxOf(tlv(0x30, ...files.map((file) => only(safeOf(file)))));
+
+const AES_256_CBC = Buffer.from('060960864801650304012a', 'hex');
+const PBKDF2 = Buffer.from('06092a864886f70d01050c', 'hex');
+const PBES2 = Buffer.from('06092a864886f70d01050d', 'hex');
+const ENCRYPTED_DATA = Buffer.from('06092a864886f70d010706', 'hex');
+
+/** A `SafeContents` of our own choice, encrypted as the only content of a file without a MAC. */
+export function encryptedFile(plain: Uint8Array, passphrase: string): Buffer {
+  const [salt, iv] = [randomBytes(8), randomBytes(16)];
+  const derivation = tlv(0x30, PBKDF2, tlv(0x30, tlv(0x04, salt), Buffer.from('020101', 'hex')));
+  const algorithm = tlv(0x30, PBES2, tlv(0x30, derivation, tlv(0x30, AES_256_CBC, tlv(0x04, iv))));
+  const cipher = createCipheriv('aes-256-cbc', pbkdf2Sync(passphrase, salt, 1, 32, 'sha1'), iv);
+  const encrypted = tlv(0x80, cipher.update(plain), cipher.final());
+  const content = tlv(0x30, Buffer.from('020100', 'hex'), tlv(0x30, DATA, algorithm, encrypted));
+  return pfxOf(tlv(0x30, tlv(0x30, ENCRYPTED_DATA, tlv(0xa0, content))));
+}
+
+/** The `SafeContents` in an unencrypted file, as one. */
+export const contentsOf = (pfx: Uint8Array): Buffer =>
+  tlv(0x30, ...inside(only(safeOf(pfx))).map(({ value }) => only(only(inside(value)[1]?.value))));
 
 const END = Buffer.alloc(2);
 const indefinite = (tag: number, ...parts: readonly Uint8Array[]): Buffer =>

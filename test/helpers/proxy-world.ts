@@ -1,9 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll } from '@jest/globals';
+import { afterEach, beforeAll } from '@jest/globals';
 import { type HttpAnswer, type SendOptions, send, type Timeouts } from '../../src/http.ts';
 import { toPem } from '../../src/pki.ts';
 import { makeIdentity, type TestIdentity } from './certificates.ts';
@@ -17,17 +14,13 @@ const ENDPOINT = new URL(`https://${HOST}/sessions`);
 /** In no error, however deep one looks. */
 export const PASSWORD: string = `p@ss/${randomBytes(9).toString('base64')}`;
 
-let directory: string;
-let caBundle: string;
+let ca: string[];
 export let service: TestIdentity;
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'holdfast-proxy-'));
   service = await makeIdentity({ dnsNames: [HOST] });
-  caBundle = join(directory, 'ca.pem');
-  await writeFile(caBundle, toPem([service.root]));
+  ca = [toPem([service.root])];
 });
-afterAll(() => rm(directory, { recursive: true }));
 
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -55,7 +48,7 @@ export const serve = async (listener = OK, identity = service): Promise<number> 
 export const post = (proxy: string, options: SendOptions = {}, url = ENDPOINT): Promise<HttpAnswer> =>
   send(
     { url, headers: { 'content-type': 'application/json', host: url.host }, body: '{"é":1}' },
-    { caBundle, proxy: proxyFrom(proxy), ...options },
+    { ca, proxy: proxyFrom(proxy), ...options },
   );
 
 export const errorOf = (proxy: string, options?: SendOptions, url?: URL): Promise<unknown> =>

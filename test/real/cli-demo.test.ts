@@ -59,6 +59,21 @@ describe('holdfast demo without a token', () => {
     });
   });
 
+  test('whatever the environment says to the SDKs and to holdfast', async () => {
+    const { status, stdout, stderr } = await demo(['--store=file'], {
+      AWS_CA_BUNDLE: '/nope',
+      AWS_CONFIG_FILE: dir,
+      AWS_DEFAULTS_MODE: 'nope',
+      AWS_ENDPOINT_URL_STS: 'http://127.0.0.1:1',
+      AWS_MAX_ATTEMPTS: 'many',
+      AWS_PROFILE: 'nope',
+      AWS_RETRY_MODE: 'nope',
+      HOLDFAST_REGION: 'nope',
+    });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(rowsOf(stdout)).toMatchObject({ caller: expect.stringMatching(CALLER) });
+  });
+
   test('because SoftHSM is missing: it says so, how to have it, and goes on', async () => {
     const { status, stdout, stderr } = await demo([], { PATH: '/nonexistent' });
     expect(status).toBe(0);

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { makeKeyPair } from '../helpers/certificates.ts';
 import { codeOf, MAIN, type Running, runCli, start, startCli } from '../helpers/cli.ts';
@@ -38,19 +38,20 @@ function paste({ seen }: Running, env = {}) {
   const command = /^holdfast: note: run: (holdfast .*)$/m.exec(seen.stderr)?.[1];
   if (command === undefined) throw new Error(`no command in: ${seen.stderr}`);
   const path = `${join(dir, 'bin')}:${process.env.PATH}`;
-  return start(['-c', command], { program: 'sh', env: { ...env, PATH: path } }).finished;
+  return start(['-c', command], { program: 'sh', env: { ...env, PATH: path }, cwd: '/' }).finished;
 }
 
 describe('holdfast local', () => {
   test('certifies a key; its command works as pasted; the life is what was asked for', async () => {
     const place = join(dir, "it's a place");
-    await withLocal(['--tls', '--life', '7', '--key', keyPath, '--directory', place], async (local) => {
+    await withLocal(['--tls', '--life', '7', '--key', relative('.', keyPath), '--directory', place], async (local) => {
       expect((await readdir(place)).sort((a, b) => a.localeCompare(b))).toEqual([
         'anchor.pem',
         'ca-bundle.pem',
         'certificate.pem',
         'chain.pem',
       ]);
+      // The shell that it is pasted into may stand elsewhere.
       const { status, stdout, stderr } = await paste(local);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       const { Expiration } = JSON.parse(stdout) as { Expiration: string };
@@ -90,6 +91,17 @@ describe('holdfast local', () => {
     expect(await readdir(place)).toEqual([]);
   });
 
+  test('a directory that is a file, and one that cannot be made', async () => {
+    const file = await runCli(['local', '--key', keyPath, '--directory', keyPath]);
+    expect([file.status, codeOf(file.stderr)]).toEqual([3, 'ERR_FILE_UNWRITABLE']);
+    expect(file.stderr).not.toContain('remove');
+    const below = await runCli(['local', '--directory', join(keyPath, 'a/b')]);
+    expect([below.status, codeOf(below.stderr)]).toEqual([3, 'ERR_FILE_UNWRITABLE']);
+    if (!existsSync('/proc/self')) return;
+    const proc = await runCli(['local', '--directory', '/proc/holdfast/a']);
+    expect([proc.status, codeOf(proc.stderr)]).toEqual([3, 'ERR_FILE_UNWRITABLE']);
+  });
+
   test.each([
     [['--port', '65536'], 'ERR_OPTION_INVALID'],
     [['--port', '-1'], 'ERR_OPTION_INVALID'],
@@ -126,11 +138,12 @@ describeSoftHsm('holdfast local with a token', () => {
       await withLocal(
         args,
         async (local) => {
-          expect(local.seen.stderr).toContain('pin-value=***');
+          expect(local.seen.stderr).toContain('without the pin-value: type it when asked');
+          expect(local.seen.stderr.split('note: run: ')[1]?.split('\n')[0]).not.toContain('pin-value');
           expect(local.seen.stdout + local.seen.stderr).not.toContain(token.pin);
-          const command = local.seen.stderr.replace('pin-value=***', `pin-value=${token.pin}`);
-          const lib = command.replace('holdfast credential-process', `$& --pkcs11-lib ${token.modulePath}`);
-          const pasted = await paste({ ...local, seen: { stdout: '', stderr: lib } }, token.env);
+          const module = `module-path=${token.modulePath}`;
+          const command = local.seen.stderr.replace(module, `$&&pin-value=${token.pin}`);
+          const pasted = await paste({ ...local, seen: { stdout: '', stderr: command } }, token.env);
           expect(pasted).toMatchObject({ status: 0, stderr: '' });
         },
         token.env,

@@ -66,7 +66,11 @@ terminalTest('Ctrl-C at the prompt', async () => {
 });
 
 terminalTest('nothing but Enter, and a wrong passphrase', async () => {
-  expect((await type('\r')).complaint).toContain('ERR_SECRET_REQUIRED');
+  for (const nothing of ['\r', '\u0004']) {
+    expect((await type(nothing)).complaint).toMatch(
+      /needs its passphrase, and nothing was entered \(ERR_SECRET_REQUIRED\)/,
+    );
+  }
   const wrong = await type('falsch\r');
   expect(wrong.complaint).toContain('ERR_SECRET_WRONG');
   expect(wrong.screen + wrong.complaint).not.toContain('falsch');

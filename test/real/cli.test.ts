@@ -153,26 +153,56 @@ describe('credential-process', () => {
 });
 
 describe('interrupted', () => {
-  test.each<[NodeJS.Signals, number]>([
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-    ['SIGHUP', 129],
-  ])('by %s while the service does not answer: %d', async (signal, status) => {
-    let arrived = (): void => undefined;
-    const asked = new Promise<void>((resolve) => {
-      arrived = resolve;
+  test.each<NodeJS.Signals>(['SIGINT', 'SIGTERM', 'SIGHUP'])(
+    'by %s while the service does not answer',
+    async (signal) => {
+      let arrived = (): void => undefined;
+      const asked = new Promise<void>((resolve) => {
+        arrived = resolve;
+      });
+      const silent = await rawServer((socket) => socket.on('data', () => arrived()));
+      try {
+        const { child, finished } = startCli(processArgs({ ...me.flags, endpoint: silent.url.origin }));
+        await asked;
+        child.kill(signal);
+        const ended = await finished;
+        expect(ended).toMatchObject({ status: null, signal, stdout: '' });
+        expect(ended.stderr).toBe('holdfast: error: interrupted (ERR_INTERRUPTED)\n');
+      } finally {
+        await silent.close();
+      }
+    },
+  );
+
+  describe('while a thread hangs, as in a driver', () => {
+    let hang: string[];
+
+    beforeAll(async () => {
+      const pipe = join(me.dir, 'nobody-writes');
+      expect((await start([pipe], { program: 'mkfifo' }).finished).status).toBe(0);
+      const program = `import { open } from 'node:fs'; open(${JSON.stringify(pipe)}, 'r', () => undefined);`;
+      hang = ['--import', `data:text/javascript,${encodeURIComponent(program)}`, MAIN];
     });
-    const silent = await rawServer((socket) => socket.on('data', () => arrived()));
-    try {
-      const { child, finished } = startCli(processArgs({ ...me.flags, endpoint: silent.url.origin }));
-      await asked;
-      child.kill(signal);
-      const ended = await finished;
-      expect(ended).toMatchObject({ status, signal: null, stdout: '' });
-      expect(ended.stderr).toBe('holdfast: error: interrupted (ERR_INTERRUPTED)\n');
-    } finally {
-      await silent.close();
-    }
+
+    test('by a signal, and a shell sees 130', async () => {
+      const args = ['-c', '"$0" "$@" & sleep 1; kill -INT $!; wait $!; echo "$?"', process.execPath, ...hang];
+      const silent = await rawServer(() => undefined);
+      try {
+        const line = [...args, ...processArgs({ ...me.flags, endpoint: silent.url.origin })];
+        // Job control: a shell without it has its background jobs ignore SIGINT.
+        const { stdout } = await start(['-m', ...line], { program: 'bash' }).finished;
+        expect(stdout).toBe('130\n');
+      } finally {
+        await silent.close();
+      }
+    });
+
+    test('an error is printed at once, and then a signal ends it', async () => {
+      const running = start([...hang, 'frobnicate']);
+      await running.saw('ERR_USAGE');
+      running.child.kill('SIGTERM');
+      expect(await running.finished).toMatchObject({ status: null, signal: 'SIGTERM' });
+    });
   });
 });
 

@@ -1,16 +1,17 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { chmodSync, readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { withIdentity } from '../../src/identity.ts';
 import { toPem } from '../../src/pki.ts';
 import { open, openKeyBytes, readCertificates } from '../../src/stores/file/index.ts';
+import { derivePkcs12, PURPOSE } from '../../src/stores/file/pkcs12-derive.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { makeIdentity, type TestIdentity } from '../helpers/certificates.ts';
 import { expectSigns, place } from '../helpers/key-files.ts';
-import { joined, pfxOf, safeOf, toBer } from '../helpers/pkcs12-files.ts';
+import { contentsOf, encryptedFile, exporter, joined, pfxOf, safeOf, toBer } from '../helpers/pkcs12-files.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
 
 const files = place();
@@ -118,6 +119,24 @@ describeOpenssl(`PKCS#12 files${hasOpenssl ? '' : ' (skipped: openssl is not ins
       await expectSigns(openAt(exported('ec.pem', secret), { secret }), ec.privateKey);
     });
 
+    test('no passphrase at all, which is another than an empty one', async () => {
+      const path = exported('ec.pem', '', ...NONE, '-macalg', 'SHA1', '-noiter', '-nomaciter');
+      const file = readFileSync(path);
+      // MacData with one round ends in the digest, and the salt of 8 octets.
+      const [digest, salt] = [file.subarray(-30, -10), file.subarray(-8)];
+      const macOf = async (passphrase: Uint8Array | undefined): Promise<Buffer> => {
+        const key = await derivePkcs12(passphrase, { salt, rounds: 1, hash: 'sha1' }, PURPOSE.mac, 20);
+        return createHmac('sha1', key).update(safeOf(file)).digest();
+      };
+      expect(digest).toEqual(await macOf(Buffer.alloc(0)));
+      digest.set(await macOf(undefined));
+      await files.write('none.p12', file);
+      execFileSync('openssl', ['pkcs12', '-in', files.path('none.p12'), '-noout', '-passin', 'pass:'], {
+        stdio: 'pipe',
+      });
+      await expectSigns(openKeyBytes(file, { secret: forbidden }), ec.privateKey);
+    });
+
     test('the chain before the leaf, the key behind both', async () => {
       const nothing = ['-nomac', ...NONE];
       await files.write('chain.pem', toPem([ec.root, ...[...ec.intermediates].reverse()]));
@@ -145,6 +164,15 @@ describeOpenssl(`PKCS#12 files${hasOpenssl ? '' : ' (skipped: openssl is not ins
         // Inside as well: the MAC would be another then.
         const inner = toBer(pfxOf(toBer(safeOf(file))));
         const opened = await openKeyBytes(inner, { secret: PASSPHRASE });
+        expect(hexOf(opened.certificates)).toEqual(chainOf(ec));
+        await expectSigns(Promise.resolve(opened), ec.privateKey);
+      }
+    });
+
+    test('keys and certificates in one encrypted part, in DER and in BER', async () => {
+      const contents = contentsOf(readFileSync(exported('ec.pem', '', ...NONE, '-nomac')));
+      for (const plain of [contents, toBer(contents)]) {
+        const opened = await openKeyBytes(encryptedFile(plain, PASSPHRASE), { secret: PASSPHRASE });
         expect(hexOf(opened.certificates)).toEqual(chainOf(ec));
         await expectSigns(Promise.resolve(opened), ec.privateKey);
       }

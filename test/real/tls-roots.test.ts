@@ -13,11 +13,13 @@ import { httpsServer, type TestServer } from '../helpers/servers.ts';
 const fileUrl = (name: string): string => JSON.stringify(new URL(`../${name}`, pathToFileURL(MAIN)).href);
 const PROGRAM = `
   const { send } = await import(${fileUrl('http.js')});
+  const { rootsOf } = await import(${fileUrl('session.js')});
   const { chooseProxy } = await import(${fileUrl('proxy-choice.js')});
   const url = new URL(process.argv[1]);
   const [proxyUrl, caBundle] = process.argv.slice(2).map((text) => text || undefined);
   const proxy = chooseProxy(url, proxyUrl ?? false);
-  const outcome = await send({ url, headers: {}, body: '' }, { caBundle, proxy }).catch((error) => error);
+  const ca = await rootsOf({ caBundle });
+  const outcome = await send({ url, headers: {}, body: '' }, { ca, proxy }).catch((error) => error);
   console.log(outcome.status ?? outcome.code + ' ' + outcome.message);
 `;
 

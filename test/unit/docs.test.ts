@@ -84,4 +84,6 @@ test('what is not exercised is named, with a condition that somebody can check',
   }
   expect(new Set(entries.map(({ id }) => id)).size).toBe(entries.length);
   await expect(holds('the-moon-is-full')).rejects.toThrow('no condition');
+  const page = read('docs/platforms.md');
+  expect(entries.map(({ what }) => what).filter((what) => !page.includes(`| ${what} |`))).toEqual([]);
 });

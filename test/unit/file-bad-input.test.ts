@@ -182,7 +182,7 @@ describe('paths', () => {
       `file:${pem.replaceAll('\n', '')}`,
     ]) {
       const error = await failure((async () => open(parseKeyUri(pasted), {}))());
-      expect(error.code).toBe('ERR_OPTION_INVALID');
+      expect(error.code).toBe('ERR_URI_INVALID');
       expect(tellsOf(error, body.slice(0, 20))).toBe(false);
     }
   });

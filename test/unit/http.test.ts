@@ -1,11 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { inspect } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 import { type HttpAnswer, type SendOptions, send, type Timeouts } from '../../src/http.ts';
 import { toPem } from '../../src/pki.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
@@ -186,27 +183,20 @@ describe('no answer', () => {
 });
 
 describe('TLS', () => {
-  let directory: string;
-  const file = (name: string): string => join(directory, name);
   const listener: RequestListener = (_request, response) => void response.writeHead(201).end('{}');
   const serve = async (
     names: object,
     protocol: 'https:' | 'http:' = 'https:',
-  ): Promise<{ url: URL; caBundle: string }> => {
+  ): Promise<{ url: URL; ca: readonly string[] }> => {
     const identity = await makeIdentity({ intermediates: 1, ...names });
     const url = await up(httpsServer(identity, listener));
     url.protocol = protocol;
-    await writeFile(file('ca.pem'), `some text\n${toPem([(await makeIdentity()).root, identity.root])}`);
-    return { url, caBundle: file('ca.pem') };
+    return { url, ca: [`some text\n${toPem([(await makeIdentity()).root, identity.root])}`] };
   };
-  beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'holdfast-http-'));
-  });
-  afterAll(() => rm(directory, { recursive: true }));
 
   test('is trusted by a CA bundle, and only by that', async () => {
-    const { url, caBundle } = await serve({ ipAddresses: ['127.0.0.1'] });
-    expect(await post(url, { caBundle })).toMatchObject({ status: 201 });
+    const { url, ca } = await serve({ ipAddresses: ['127.0.0.1'] });
+    expect(await post(url, { ca })).toMatchObject({ status: 201 });
     await expect(post(url)).rejects.toMatchObject({
       code: 'ERR_SERVICE_UNTRUSTED',
       message: expect.stringContaining('SELF_SIGNED_CERT_IN_CHAIN'),
@@ -214,15 +204,28 @@ describe('TLS', () => {
     });
   });
 
-  test.each<[why: string, code: string, names: object]>([
-    ['for another host', 'ERR_TLS_CERT_ALTNAME_INVALID', { dnsNames: ['elsewhere.test'] }],
-    ['expired', 'CERT_HAS_EXPIRED', { ipAddresses: ['127.0.0.1'], notBefore: new Date(0) }],
-    ['not for servers', 'INVALID_PURPOSE', { ipAddresses: ['127.0.0.1'], extendedKeyUsages: ['1.3.6.1.5.5.7.3.2'] }],
-  ])('is not trusted with a certificate that is %s', async (_why, code, names) => {
-    const { url, caBundle } = await serve(names);
-    await expect(post(url, { caBundle })).rejects.toMatchObject({
+  const LOCAL = { ipAddresses: ['127.0.0.1'] };
+  test.each<[why: string, code: string, names: object, hint: RegExp]>([
+    [
+      'for another host',
+      'ERR_TLS_CERT_ALTNAME_INVALID',
+      { dnsNames: ['elsewhere.test'] },
+      /for another host: check the/,
+    ],
+    ['expired', 'CERT_HAS_EXPIRED', { ...LOCAL, notBefore: new Date(0) }, /has expired: check the clock/],
+    [
+      'of tomorrow',
+      'CERT_NOT_YET_VALID',
+      { ...LOCAL, notBefore: new Date(Date.now() + 9e7) },
+      /not valid yet: .*clock/,
+    ],
+    ['not for servers', 'INVALID_PURPOSE', { ...LOCAL, extendedKeyUsages: ['1.3.6.1.5.5.7.3.2'] }, /--ca-bundle/],
+  ])('is not trusted with a certificate that is %s', async (_why, code, names, hint) => {
+    const { url, ca } = await serve(names);
+    await expect(post(url, { ca })).rejects.toMatchObject({
       code: 'ERR_SERVICE_UNTRUSTED',
       message: `the TLS certificate of ${url.host} is not trusted (${code})`,
+      hint: expect.stringMatching(hint),
     });
   });
 
@@ -236,12 +239,20 @@ describe('TLS', () => {
     const { url } = await serve({ ipAddresses: ['127.0.0.1'] }, 'http:');
     await expect(post(url)).rejects.toMatchObject({ code: 'ERR_SERVICE_UNREACHABLE' });
   });
+});
 
-  test('with a CA bundle that is none', async () => {
-    const url = new URL('https://127.0.0.1:1/');
-    await writeFile(file('no.pem'), 'nothing');
-    await expect(post(url, { caBundle: file('no.pem') })).rejects.toMatchObject({ code: 'ERR_OPTION_INVALID' });
-    await expect(post(url, { caBundle: file('absent') })).rejects.toMatchObject({ code: 'ERR_FILE_NOT_FOUND' });
+describe('a connection that ends in a way of its own', () => {
+  test.each(['101 Switching Protocols', '200 OK'])('with %s and another protocol', async (status) => {
+    let end: () => void = () => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const says = `HTTP/1.1 ${status}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n`;
+    const url = await up(rawServer((socket) => socket.on('close', end).once('data', () => socket.write(says))));
+    await expect(post(url, only({ total: 200 }))).rejects.toMatchObject({
+      code: status.startsWith('101') ? 'ERR_SERVICE_ANSWER_INVALID' : 'ERR_SERVICE_TIMEOUT',
+    });
+    await ended;
   });
 });
 

@@ -246,3 +246,25 @@ test.each(['RSA-2048', 'P-384', 'P-521'] as const)('a key of type %s', async (ke
   const certificate = await files.write(`${keyType}.pem`, keyPair.pem + certificatePem);
   expect((await identityOf({ certificate })).certificate.keyType).toBe(keyType.startsWith('RSA') ? 'RSA' : 'EC');
 });
+
+describe('limits bind a signer of the caller', () => {
+  const sign = (): Promise<Uint8Array> => new Promise(() => undefined);
+  const signing = (options: object): Promise<HoldfastError> =>
+    rejectionOf(
+      withIdentity({ signer: { sign, description: 'my key' }, certificate: own.certificate, ...options }, (identity) =>
+        identity.signer.sign(MESSAGE),
+      ),
+    );
+
+  test('the deadline', async () => {
+    const message = 'the signature of my key took longer than 20 ms';
+    expect(await signing({ deadline: 20 })).toMatchObject({ code: 'ERR_SIGNING_TIMEOUT', message });
+  });
+
+  test('the signal', async () => {
+    const controller = new AbortController();
+    const outcome = signing({ signal: controller.signal });
+    controller.abort();
+    expect(await outcome).toMatchObject({ code: 'ERR_INTERRUPTED' });
+  });
+});

@@ -78,6 +78,7 @@ describe('PKCS#11 sessions', () => {
     const error = await failure(failing);
     expect(error.code).toBe('ERR_SIGNING_FAILED');
     expect(error.message).toMatch(/^key "web" .* did not sign: .* \(CKR_DEVICE_ERROR\)$/);
+    expect(error.hint).toMatch(/pkcs11-tool/);
     expect(fake.open.size).toBe(0);
     fake.onSign = undefined;
     await key.sign(message);

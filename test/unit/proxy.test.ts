@@ -77,7 +77,7 @@ describe('through a proxy', () => {
   test('the endpoint is verified as without one', async () => {
     const [to, elsewhere] = [await serve(), await serve(OK, await certified({ dnsNames: ['elsewhere.example'] }))];
     const proxy = await up(connectProxy({ to }));
-    expect(await errorOf(proxy.at(), { caBundle: undefined })).toMatchObject({
+    expect(await errorOf(proxy.at(), { ca: undefined })).toMatchObject({
       code: 'ERR_SERVICE_UNTRUSTED',
       message: `the TLS certificate of ${HOST} through ${named(proxy)} is not trusted (SELF_SIGNED_CERT_IN_CHAIN)`,
       hint: expect.stringMatching(/--ca-bundle.*a proxy that looks into TLS/),

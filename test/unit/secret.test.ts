@@ -85,8 +85,8 @@ describe('askSecret', () => {
 
   test.each<[string, SecretSource | undefined, RegExp]>([
     ['no source', undefined, /give the PIN/],
-    ['nobody to ask', () => undefined, /nobody to ask/],
-    ['nobody to ask, late', async () => undefined, /nobody to ask/],
+    ['nobody to ask', () => undefined, /nobody to ask: name its file in the key URI/],
+    ['nobody to ask, late', async () => undefined, /nobody to ask.*pin-source=file:/],
   ])('%s', async (_, source, hint) => {
     const error = await rejectionOf(askSecret(source, { ...request, triesLeft: 3 }));
     expect(error).toMatchObject({ name: 'SecretError', code: 'ERR_SECRET_REQUIRED', triesLeft: 3 });

@@ -106,6 +106,14 @@ describe('attributes', () => {
     expect(parseKeyUri('PKCS11:token=A').scheme).toBe('pkcs11');
     expect(read('pkcs11:Token=A;token=B').path).toEqual({ Token: 'A', token: 'B' });
   });
+  test.each([
+    ['my:key.pem', 'write ./ before it where it is the path of a file'],
+    ['pkcs11:token=a;b', 'separate attributes with ";"'],
+    ['pkcs11:token=a?b', 'separate attributes with "&"'],
+    ['enc.pem?pin-source=file:/run/pin', 'write file: before it'],
+  ])('%s: %s', (text, hint) => {
+    expect(thrownBy(() => parseKeyUri(text))).toMatchObject({ code: 'ERR_URI_INVALID', hint });
+  });
   test('an absent attribute is not an empty one', () => {
     const { path } = parseKeyUri('pkcs11:serial=');
     expect([textOf(path, 'serial'), textOf(path, 'token')]).toEqual(['', undefined]);

@@ -1,6 +1,4 @@
-import { isUtf8, transcode } from 'node:buffer';
 import { hash } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
 
 /** How PKCS#12 makes keys out of a passphrase (RFC 7292 §B). */
 export interface Pkcs12Derivation {
@@ -42,7 +40,7 @@ export async function derivePkcs12(
     for (let made = 0; made < length; made = output.length * (output[0] as Buffer).length) {
       let digest = hash(name, input, 'buffer');
       for (let round = 1; round < rounds; round += 1) {
-        if (round % ROUNDS_AT_ONCE === 0) await setImmediate();
+        if (round % ROUNDS_AT_ONCE === 0) await new Promise((resolve) => setImmediate(resolve));
         digest = hash(name, digest, 'buffer');
       }
       output.push(digest);
@@ -62,6 +60,8 @@ export async function derivePkcs12(
  */
 function bmpOf(passphrase: Uint8Array | undefined): Buffer {
   if (!passphrase) return Buffer.alloc(0);
+  // Importing the module would load more of it than a plain key needs.
+  const { isUtf8, transcode } = process.getBuiltinModule('node:buffer');
   const zeroEnded = Buffer.concat([passphrase, Buffer.alloc(1)]);
   const text = transcode(zeroEnded, isUtf8(passphrase) ? 'utf8' : 'latin1', 'utf16le').swap16();
   zeroEnded.fill(0);

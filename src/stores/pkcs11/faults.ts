@@ -79,12 +79,14 @@ function inWords(thrown: unknown): string {
   return `the module has its own reason (${name} 0x${code.toString(16)})`;
 }
 
+const LOOK = 'see whether pkcs11-tool, or what came with the token, can use it (native-notes/pkcs11.md)';
+
 /**
  * A failure of the token in the user's words. An error that is ours already passes through.
  *
  * @param failed what did not work, such as `key "web" on token "prod" did not sign`
  */
-export function fault(code: ErrorCode, failed: string, thrown: unknown, hint?: string): HoldfastError {
+export function fault(code: ErrorCode, failed: string, thrown: unknown, hint: string = LOOK): HoldfastError {
   if (thrown instanceof HoldfastError) return thrown;
   return new HoldfastError(code, `${failed}: ${inWords(thrown)}`, { cause: thrown, hint });
 }

@@ -72,7 +72,7 @@ export function closeSession({ pkcs11 }: ModuleUse, session: Buffer): void {
 }
 
 /** Labels are text of anybody's making: no line breaks and no terminal codes from there. */
-export const oneLine = (text: string): string => text.replace(/\p{Cc}/gu, ' ');
+export const oneLine = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ');
 
 /** `token "prod"`. */
 export const tokenInWords = ({ label, serial }: Token): string => `token "${oneLine(label || serial)}"`;
