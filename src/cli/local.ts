@@ -109,7 +109,7 @@ function withoutSecret(uri: KeyUri): string {
   const [left, query = ''] = String(uri).split('?') as [string, string?];
   const kept = query.split('&').filter((pair) => pair !== '' && !pair.startsWith('pin-value='));
   if (kept.length === 0) return place?.location ?? left;
-  return `${place ?? left}?${kept.join('&')}`;
+  return `${String(place ?? left)}?${kept.join('&')}`;
 }
 
 /** POSIX sh: everything is literal between single quotes. */

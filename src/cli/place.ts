@@ -35,7 +35,10 @@ export async function makePlace(named: string | undefined): Promise<Place> {
  * @returns whether it was made here
  */
 async function makeDirectory(directory: string): Promise<boolean> {
-  const make = async (): Promise<boolean> => (await mkdir(directory, { mode: 0o700 }), true);
+  const make = async (): Promise<boolean> => {
+    await mkdir(directory, { mode: 0o700 });
+    return true;
+  };
   try {
     return await make();
   } catch (cause) {

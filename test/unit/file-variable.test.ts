@@ -41,7 +41,7 @@ describe('the URIs of variables and descriptors', () => {
     ['env:', /name of an environment variable/],
     ['env:2K', /name of an environment variable/],
     [`env:${SECRET}=`, /name of an environment variable/],
-    ['env:-----BEGIN PRIVATE KEY-----', /name of an environment variable/],
+    ['env:-----BEGIN PRIVATE KEY-----', /the content of a file/],
     ['env:A%42', /name of an environment variable/],
     ['fd:', /number of a descriptor/],
     ['fd:1', /number of a descriptor/],

@@ -22,7 +22,7 @@ test('its signer buys credentials', async () => {
   const { privateKey, publicKey } = makeKeyPair();
   const asked: string[] = [];
   jest.spyOn(globalThis, 'fetch').mockImplementation(async (url, init) => {
-    asked.push(String(url));
+    asked.push(new Request(url).url);
     return new Response(new Uint8Array(sign('sha256', init?.body as Uint8Array, privateKey)));
   });
   const service = await startLocalRolesAnywhere();
