@@ -27,8 +27,8 @@ function letSignalsEnd(): void {
 
 /** However the command ended: it was interrupted. `process.exit` would wait for a call in a driver, a signal does not. */
 function leave(by: Signal): never {
-  output.error(interrupted);
   letSignalsEnd();
+  output.error(interrupted);
   // On Windows this would end the process with status 1.
   if (process.platform !== 'win32') process.kill(process.pid, by);
   process.exit(SIGNALS[by]);
@@ -49,7 +49,7 @@ try {
   process.exit(0);
 } catch (thrown) {
   if (interruptedBy !== undefined) leave(interruptedBy);
+  letSignalsEnd(); // first: once it is printed, nobody is left to hear a signal
   output.error(thrown);
-  letSignalsEnd();
   process.exit(exitStatusOf(thrown));
 }

@@ -68,12 +68,12 @@ const END = Buffer.alloc(2);
 const indefinite = (tag: number, ...parts: readonly Uint8Array[]): Buffer =>
   Buffer.concat([Buffer.from([tag, 0x80]), ...parts, END]);
 
-/** The same in BER as browsers write it: no lengths, large OCTET STRINGs in pieces. */
+/** The same in BER as browsers write it: no lengths, OCTET STRINGs in pieces. */
 export function toBer(der: Uint8Array): Buffer {
   return Buffer.concat(
     inside(der).map(({ tag, value }) => {
       if ((tag & 0x20) !== 0) return indefinite(tag, toBer(value));
-      if ((tag !== 0x04 && tag !== 0x80) || value.length <= 100) return tlv(tag, value);
+      if (tag !== 0x04 && tag !== 0x80) return tlv(tag, value);
       const pieces: Buffer[] = [];
       for (let at = 0; at < value.length; at += 100) pieces.push(tlv(0x04, value.subarray(at, at + 100)));
       return indefinite(tag === 0x04 ? 0x24 : 0xa0, ...pieces);

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -63,11 +63,15 @@ describe('version and help', () => {
     expect([status, stdout, codeOf(stderr)]).toEqual([2, '', 'ERR_USAGE']);
   });
 
-  test('need nothing of the library: they work where only the CLI and the table of errors are', async () => {
+  test('need no other command: they work where only they are', async () => {
     const copy = join(dir, 'alone');
     await mkdir(join(copy, 'dist'), { recursive: true });
     await cp(join(MAIN, '..'), join(copy, 'dist/cli'), { recursive: true });
     await cp(join(MAIN, '../../errors.js'), join(copy, 'dist/errors.js'));
+    const others = (await readdir(join(copy, 'dist/cli'))).filter((name) =>
+      /^(credential-process|demo|local)\b/.test(name),
+    );
+    for (const name of others) await rm(join(copy, 'dist/cli', name));
     await cp(new URL('../../package.json', import.meta.url), join(copy, 'package.json'));
     const alone = (...args: string[]) => start([join(copy, 'dist/cli/main.js'), ...args]).finished;
     expect(await alone('version')).toMatchObject({ status: 0, stdout: `${manifest.version}\n` });

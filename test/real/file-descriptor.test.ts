@@ -190,15 +190,20 @@ describe('in one process', () => {
   test('a pipe that stays open and silent is waited for a minute', async () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
     try {
+      const patient = failure(openKey(`fd:${fifo('longer')}`, { deadline: 3_600_000 }));
       const error = failure(openKey(`fd:${fifo('silent')}`));
       await jest.advanceTimersByTimeAsync(59_000);
       const early = await Promise.race([error, Promise.resolve('waits')]);
       expect(early).toBe('waits');
       // The descriptor is looked at by other threads: the timer may not be there yet.
-      for (let tries = 0; tries < 100 && jest.getTimerCount() > 0; tries += 1) {
+      for (let tries = 0; tries < 100 && jest.getTimerCount() > 1; tries += 1) {
         await jest.advanceTimersByTimeAsync(1000);
       }
       expect((await error).code).toBe('ERR_SIGNING_TIMEOUT');
+      // Who sets a deadline has it.
+      expect(await Promise.race([patient, Promise.resolve('waits')])).toBe('waits');
+      await jest.advanceTimersByTimeAsync(3_600_000);
+      expect((await patient).code).toBe('ERR_SIGNING_TIMEOUT');
     } finally {
       jest.useRealTimers();
     }

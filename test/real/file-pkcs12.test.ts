@@ -262,6 +262,18 @@ describeOpenssl(`PKCS#12 files${hasOpenssl ? '' : ' (skipped: openssl is not ins
       expect(await identityOf(path, key)).toEqual([`certificate file ${path}`]);
     });
 
+    test('named as the certificate, with a passphrase of its own beside that of the key', async () => {
+      const path = exported('ec.pem', 'another', '-nokeys');
+      const locked = ec.privateKey.export({
+        type: 'pkcs8',
+        format: 'pem',
+        cipher: 'aes-256-cbc',
+        passphrase: PASSPHRASE,
+      });
+      const key = await files.write('locked.pem', locked);
+      expect(await identityOf(`file:${path}?pin-value=another`, key)).toEqual([`key file ${key}`]);
+    });
+
     test('without certificates', async () => {
       const path = exported('ec.pem', '', '-nocerts');
       const error = await failure(identityOf(path));

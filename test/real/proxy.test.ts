@@ -156,7 +156,7 @@ describe('a proxy that fails', () => {
     const proxy = await makeProxy({ answer: () => void child?.child.kill('SIGINT') });
     const { endpoint: _, ...own } = me.flags;
     child = startCli(processArgs(own), { env: { ...env, HTTPS_PROXY: proxy.at() } });
-    const { status, stderr } = await child.finished;
-    expect([status, codeOf(stderr)]).toEqual([130, 'ERR_INTERRUPTED']);
+    const { signal, stderr } = await child.finished;
+    expect([signal, codeOf(stderr)]).toEqual(['SIGINT', 'ERR_INTERRUPTED']);
   });
 });

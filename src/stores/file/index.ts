@@ -24,8 +24,9 @@ import { sourceOf } from './source.ts';
  * `ERR_SECRET_UNREADABLE`; `ERR_URI_INVALID`, `ERR_OPTION_INVALID`; `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
  */
 export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> {
-  const secret = secretSourceOf(uri, options);
-  const { name, read } = sourceOf(uri, 'key file');
+  const named = namedSecret(uri, options);
+  const secret = options.secret ?? named;
+  const { name, read } = sourceOf(uri, 'key file', options);
   return inTime(`opening the ${name}`, options, async (signal) => {
     const { data, stat } = await read(signal);
     // What the file is comes first: to be told of the permissions of what is no key helps nobody.
@@ -42,8 +43,9 @@ export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> 
  * @throws {HoldfastError} `ERR_FILE_*`; `ERR_CERTIFICATE_INVALID` when there is none; for PKCS#12 as {@link open}
  */
 export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
-  const secret = secretSourceOf(uri, options);
-  const { name, read } = sourceOf(uri, 'certificate file');
+  // The option is that of the key, which may be another file or a token: what this URI says comes first.
+  const secret = namedSecret(uri, options) ?? options.secret;
+  const { name, read } = sourceOf(uri, 'certificate file', options);
   return inTime(`reading the ${name}`, options, async (signal) => {
     const { data } = await read(signal);
     if (!isPkcs12(data)) return certificatesIn(data, `the ${name}`).map(({ der }) => der);
@@ -108,9 +110,9 @@ async function openFound(found: ReturnType<typeof findKey>, name: string, option
   return nodeKey(key, { name, signal, deadline, certificates: sortCertificates(certificates, key) });
 }
 
-function secretSourceOf(uri: KeyUri, { secret }: OpenOptions): SecretSource | undefined {
+/** The secret that the URI names, once URI and options were checked. */
+function namedSecret(uri: KeyUri, { secret }: OpenOptions): SecretSource | undefined {
   checkAttributes(uri, { path: [], query: ['pin-source', 'pin-value'] });
   checkSecretSource(secret);
-  const named = secretOf(uri);
-  return secret ?? named;
+  return secretOf(uri);
 }

@@ -1,5 +1,5 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
-import asn1 from 'node-forge/lib/asn1.js';
+import asn1, { type Asn1Node } from 'node-forge/lib/asn1.js';
 import rc2 from 'node-forge/lib/rc2.js';
 import util from 'node-forge/lib/util.js';
 import { children, read, type Tlv } from '../../der.ts';
@@ -193,10 +193,22 @@ function labelOf(attributes: Tlv | undefined): string {
 /** BER, such as browsers and Windows write it, as DER. */
 function toDer(data: Uint8Array, name: string): Buffer {
   try {
-    return Buffer.from(asn1.toDer(asn1.fromDer(binary(data), { decodeBitStrings: false })).getBytes(), 'latin1');
+    const value = asn1.fromDer(binary(data), { decodeBitStrings: false });
+    joinOctets(value);
+    return Buffer.from(asn1.toDer(value).getBytes(), 'latin1');
   } catch (cause) {
     throw broken(name, cause);
   }
+}
+
+/** In BER an OCTET STRING may be cut into pieces (X.690 §8.7.3). */
+function joinOctets(node: Asn1Node): void {
+  if (typeof node.value === 'string') return;
+  for (const child of node.value) joinOctets(child);
+  if (node.tagClass !== 0 || node.type !== 0x04) return;
+  node.value = node.value.map(({ value }) => (typeof value === 'string' ? value : '')).join('');
+  node.constructed = false;
+  node.composed = false;
 }
 
 /** Octets as node-forge takes them. */
@@ -212,10 +224,10 @@ function contentInfo(value: Tlv | undefined, name: string): { type: string; valu
   return { type: oidOf(type?.value ?? NOTHING), value: read(wrapper?.value ?? NOTHING) };
 }
 
-/** An OCTET STRING, also under an implicit [0]; in BER it may be cut into pieces (X.690 §8.7.3). */
+/** An OCTET STRING, also under an implicit [0], where its pieces are still apart. */
 function octets(value: Tlv | undefined, name: string): Uint8Array {
   if (value?.tag === 0x04 || value?.tag === 0x80) return value.value;
-  if (value?.tag !== 0x24 && value?.tag !== 0xa0) throw broken(name);
+  if (value?.tag !== 0xa0) throw broken(name);
   return Buffer.concat([...children(value.value)].map((piece) => octets(piece, name)));
 }
 

@@ -3,6 +3,7 @@ import { HoldfastError } from '../../errors.ts';
 import { within } from '../../limits.ts';
 import { type BoundedFile, printable, readBounded, readDescriptor } from '../../read-file.ts';
 import type { KeyUri } from '../../uri.ts';
+import type { OpenOptions } from '../store.ts';
 
 /** What a URI of this store names. */
 export interface Source {
@@ -22,12 +23,16 @@ interface Content {
 const LIMIT = 1024 * 1024;
 
 /**
- * Milliseconds until whoever holds the other end of a descriptor must have written it all. A parent that never closes
- * the standard input it gave to a child would else be waited for without end.
+ * Milliseconds until whoever holds the other end of a descriptor must have written it all, where the caller sets no
+ * deadline. A parent that never closes the standard input it gave to a child would else be waited for without end.
  */
 const PATIENCE = 60_000;
 
-export function sourceOf(uri: KeyUri, what: 'key file' | 'certificate file'): Source {
+export function sourceOf(
+  uri: KeyUri,
+  what: 'key file' | 'certificate file',
+  { deadline }: Pick<OpenOptions, 'deadline'>,
+): Source {
   const { scheme, location } = uri;
   if (scheme === 'env') {
     const name = `${what} in the variable ${location}`;
@@ -35,7 +40,16 @@ export function sourceOf(uri: KeyUri, what: 'key file' | 'certificate file'): So
   }
   if (scheme === 'fd') {
     const name = `${what} on ${location === '0' ? 'standard input' : `descriptor ${location}`}`;
-    return { name, read: (signal) => readOnce(uri, what, name, signal) };
+    const limits = { deadline: deadline === undefined ? PATIENCE : undefined };
+    return {
+      name,
+      read: (signal) =>
+        readOnce(uri, () =>
+          within({ signal, ...limits }, `reading the ${name}`, (stop) =>
+            readDescriptor(Number(location), { limit: LIMIT, what, signal: stop }),
+          ),
+        ),
+    };
   }
   const options = { limit: LIMIT, what };
   return { name: `${what} ${printable(location)}`, read: (signal) => readBounded(location, { ...options, signal }) };
@@ -44,12 +58,8 @@ export function sourceOf(uri: KeyUri, what: 'key file' | 'certificate file'): So
 /** What came out of pipes, which give it only once; kept as long as somebody holds the URI. */
 const readings = new WeakMap<KeyUri, Promise<BoundedFile>>();
 
-async function readOnce(uri: KeyUri, what: string, name: string, signal: AbortSignal): Promise<BoundedFile> {
-  const reading =
-    readings.get(uri) ??
-    within({ signal, deadline: PATIENCE }, `reading the ${name}`, (stop) =>
-      readDescriptor(Number(uri.location), { limit: LIMIT, what, signal: stop }),
-    );
+async function readOnce(uri: KeyUri, read: () => Promise<BoundedFile>): Promise<BoundedFile> {
+  const reading = readings.get(uri) ?? read();
   readings.set(uri, reading);
   try {
     const file = await reading;
