@@ -49,11 +49,15 @@ const PBKDF2 = Buffer.from('06092a864886f70d01050c', 'hex');
 const PBES2 = Buffer.from('06092a864886f70d01050d', 'hex');
 const ENCRYPTED_DATA = Buffer.from('06092a864886f70d010706', 'hex');
 
-/** A `SafeContents` of our own choice, encrypted as the only content of a file without a MAC. */
-export function encryptedFile(plain: Uint8Array, passphrase: string): Buffer {
+/**
+ * A `SafeContents` of our own choice, encrypted as the only content of a file without a MAC.
+ *
+ * @param derivation in place of that which was used
+ */
+export function encryptedFile(plain: Uint8Array, passphrase: string, derivation?: Uint8Array): Buffer {
   const [salt, iv] = [randomBytes(8), randomBytes(16)];
-  const derivation = tlv(0x30, PBKDF2, tlv(0x30, tlv(0x04, salt), Buffer.from('020101', 'hex')));
-  const algorithm = tlv(0x30, PBES2, tlv(0x30, derivation, tlv(0x30, AES_256_CBC, tlv(0x04, iv))));
+  const used = tlv(0x30, PBKDF2, tlv(0x30, tlv(0x04, salt), Buffer.from('020101', 'hex')));
+  const algorithm = tlv(0x30, PBES2, tlv(0x30, derivation ?? used, tlv(0x30, AES_256_CBC, tlv(0x04, iv))));
   const cipher = createCipheriv('aes-256-cbc', pbkdf2Sync(passphrase, salt, 1, 32, 'sha1'), iv);
   const encrypted = tlv(0x80, cipher.update(plain), cipher.final());
   const content = tlv(0x30, Buffer.from('020100', 'hex'), tlv(0x30, DATA, algorithm, encrypted));

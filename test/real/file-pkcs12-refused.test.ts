@@ -8,7 +8,7 @@ import type { OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity, type TestIdentity } from '../helpers/certificates.ts';
 import { place } from '../helpers/key-files.ts';
-import { exporter, joined } from '../helpers/pkcs12-files.ts';
+import { encryptedFile, exporter, joined, tlv } from '../helpers/pkcs12-files.ts';
 import { failure } from '../stores/conformance.ts';
 
 const files = place();
@@ -77,6 +77,18 @@ describeOpenssl(`PKCS#12 files that are refused${hasOpenssl ? '' : ' (skipped: o
     const error = await failure(openAt(path, { secret: forbidden }));
     expect(error.code).toBe('ERR_KEY_UNSUPPORTED');
     expect(error.message).toMatch(/more than 2000000 rounds/);
+  });
+
+  test('numbers that OpenSSL refuses: scrypt with an N that is no power of two', async () => {
+    const costs = tlv(
+      0x30,
+      tlv(0x04, Buffer.alloc(8)),
+      ...['02012b', '020101', '020101'].map((one) => Buffer.from(one, 'hex')),
+    );
+    const scrypt = tlv(0x30, Buffer.from('06092b06010401da47040b', 'hex'), costs);
+    const error = await failure(openKeyBytes(encryptedFile(tlv(0x30), 'x', scrypt), { secret: 'x' }));
+    expect(error.code).toBe('ERR_KEY_UNSUPPORTED');
+    expect(error.message).toBe('this Node cannot decrypt the key data');
   });
 
   test('a key of an algorithm that signs nothing here', async () => {

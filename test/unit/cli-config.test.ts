@@ -1,13 +1,15 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { devNull, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import process from 'node:process';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { parseProfile } from '../../src/cli/aws-config.ts';
 import { checkWriters, parseConfig } from '../../src/cli/config-file.ts';
 import { readConfig, readProfile } from '../../src/cli/find-config.ts';
 import { HoldfastError } from '../../src/errors.ts';
+import { testUnless } from '../helpers/exercised.ts';
 import { everythingOf, rejectionOf, thrownBy } from '../helpers/thrown.ts';
+
+const permissionTest = await testUnless('permissions');
 
 const { signal } = new AbortController();
 const FILE = '/etc/holdfast';
@@ -220,24 +222,20 @@ describe('where the files are', () => {
     });
   });
 
-  // Root may enter and read everything.
-  (process.getuid?.() ? test : test.skip)(
-    'a home that we may not enter has no files; one that is there must be read',
-    async () => {
-      const path = put('.config/holdfast/config', 'region = x');
-      chmodSync(path, 0o000);
-      expect(await rejectionOf(readConfig(undefined, { HOME: home }, signal))).toMatchObject({
-        code: 'ERR_FILE_UNREADABLE',
-      });
-      chmodSync(join(home, '.config'), 0o000);
-      try {
-        expect(await region(undefined, { HOME: home })).toBeUndefined();
-        expect(await rejectionOf(readConfig(path, {}, signal))).toBeInstanceOf(HoldfastError);
-      } finally {
-        chmodSync(join(home, '.config'), 0o700);
-      }
-    },
-  );
+  permissionTest('a home that we may not enter has no files; one that is there must be read', async () => {
+    const path = put('.config/holdfast/config', 'region = x');
+    chmodSync(path, 0o000);
+    expect(await rejectionOf(readConfig(undefined, { HOME: home }, signal))).toMatchObject({
+      code: 'ERR_FILE_UNREADABLE',
+    });
+    chmodSync(join(home, '.config'), 0o000);
+    try {
+      expect(await region(undefined, { HOME: home })).toBeUndefined();
+      expect(await rejectionOf(readConfig(path, {}, signal))).toBeInstanceOf(HoldfastError);
+    } finally {
+      chmodSync(join(home, '.config'), 0o700);
+    }
+  });
 
   test('that of AWS: named, or in ~/.aws; both may be missing', async () => {
     const named = put('other', '[profile web]\nca_bundle = /named\n[default]\nca_bundle = /default');

@@ -61,6 +61,17 @@ export const unsupported = (name: string, what: string, cause?: unknown): Holdfa
     cause,
   });
 
+/** The scheme is known, but this Node's OpenSSL (in FIPS mode, say, or given impossible numbers) will not derive its key. */
+export async function orUndecryptable<T>(decrypting: Promise<T>, name: string): Promise<T> {
+  try {
+    return await decrypting;
+  } catch (cause) {
+    if (cause instanceof HoldfastError) throw cause;
+    const hint = 'encrypt it anew: native-notes/file.md says how';
+    throw new HoldfastError('ERR_KEY_UNSUPPORTED', `this Node cannot decrypt the ${name}`, { hint, cause });
+  }
+}
+
 export const wrong = (name: string, cause?: unknown): SecretError =>
   new SecretError('ERR_SECRET_WRONG', `the passphrase does not open the ${name}`, {
     hint: 'give the right passphrase; if it is right, the file is damaged',

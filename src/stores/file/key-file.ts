@@ -2,7 +2,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
-import { viewOf } from './cipher-box.ts';
+import { orUndecryptable, viewOf } from './cipher-box.ts';
 import { type Decrypt, decryptPkcs8, decryptTraditional } from './decrypt.ts';
 import {
   checkPkcs8Algorithm,
@@ -128,22 +128,13 @@ const LISTED = 10;
 
 /** Parse a key that is decrypted, and wipe it. */
 async function openPlain(decrypting: Promise<Buffer>, name: string): Promise<KeyObject> {
-  const plain = await decrypting.catch((cause: unknown) => {
-    throw cause instanceof HoldfastError ? cause : undecryptable(name, cause);
-  });
+  const plain = await orUndecryptable(decrypting, name);
   try {
     return parseKey(plain, name);
   } finally {
     plain.fill(0);
   }
 }
-
-/** The cipher is known, but this Node's OpenSSL (in FIPS mode, say) will not derive its key. */
-const undecryptable = (name: string, cause: unknown): HoldfastError =>
-  new HoldfastError('ERR_KEY_UNSUPPORTED', `this Node cannot decrypt the ${name}`, {
-    hint: 'encrypt it anew: openssl pkcs8 -topk8 -in FILE -out NEW',
-    cause,
-  });
 
 function parseKey(der: Uint8Array, name: string): KeyObject {
   const form = keyFormOf(der);

@@ -7,7 +7,16 @@ import { HoldfastError, SecretError } from '../../errors.ts';
 import { printable } from '../../read-file.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
 import { HASHES, oidOf, RC2_SCHEMES } from './algorithms.ts';
-import { type CipherBox, checkPlain, damaged, NOTHING, unsupported, viewOf, wrong } from './cipher-box.ts';
+import {
+  type CipherBox,
+  checkPlain,
+  damaged,
+  NOTHING,
+  orUndecryptable,
+  unsupported,
+  viewOf,
+  wrong,
+} from './cipher-box.ts';
 import { type Decrypt, decryptPkcs12Scheme, decryptWith, MAX_PKCS12_ROUNDS, roundsOf } from './decrypt.ts';
 import { derivePkcs12, PURPOSE } from './pkcs12-derive.ts';
 
@@ -46,8 +55,8 @@ export async function withPkcs12<T>(
   const name = request.of;
   const file = readFile(data, name);
   const attempt = async (passphrase: Uint8Array | undefined): Promise<T> => {
-    await file.checkMac(passphrase);
-    const safes = await Promise.all(file.safes.map((open) => open(passphrase)));
+    const opening = file.checkMac(passphrase).then(() => Promise.all(file.safes.map((open) => open(passphrase))));
+    const safes = await orUndecryptable(opening, name);
     return use(contentsOf(safes, passphrase, name));
   };
   for (const passphrase of [undefined, NOTHING]) {
