@@ -1,28 +1,30 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from '@jest/globals';
 import { readHouse } from '../helpers/architecture.ts';
-import { nodesOf, rootName, sourcesOf } from '../helpers/source-tree.ts';
+import { nodesOf, rootName, type Source, sourcesOf } from '../helpers/source-tree.ts';
 
 const sources = sourcesOf(readHouse(fileURLToPath(new URL('../..', import.meta.url))));
 
-const NETWORK = /^node:(http2?|https|net|tls|dgram|dns)(\/|$)/;
 const GLOBALS = new Set(['fetch', 'WebSocket', 'EventSource', 'XMLHttpRequest']);
 
-const firstText = (call: { arguments?: readonly { expression: { value?: unknown } }[] }): string =>
-  String(call.arguments?.[0]?.expression.value);
+/** Files that use a module of Node's: by import, by `import()`, or by whatever else takes its name. */
+const usersOf = (module: RegExp, isUser: (source: Source) => boolean = () => false): string[] =>
+  sources
+    .filter((source) => {
+      const imported = source.imports.filter(({ how }) => how !== 'type').map(({ specifier }) => specifier);
+      const named = nodesOf(source.body, 'CallExpression').flatMap(({ arguments: given }) =>
+        nodesOf(given, 'StringLiteral').map(({ value }) => value as string),
+      );
+      return [...imported, ...named].some((name) => module.test(name ?? '')) || isUser(source);
+    })
+    .map(({ path }) => path)
+    .sort();
 
 // SECURITY.md says that there is no telemetry. Whatever can open a connection stands here, with what it is for.
 test('nothing connects but the request to the endpoint, its proxy, and the service on this machine', () => {
-  const users = sources.filter(
-    ({ imports, body }) =>
-      imports.some(({ specifier, how }) => how !== 'type' && NETWORK.test(specifier ?? '')) ||
-      nodesOf(body, 'CallExpression', 'NewExpression').some(({ callee }) =>
-        GLOBALS.has(rootName(callee as never) ?? ''),
-      ) ||
-      // process.getBuiltinModule('node:net')
-      nodesOf(body, 'CallExpression').some((call) => NETWORK.test(firstText(call as never))),
-  );
-  expect(users.map(({ path }) => path).sort()).toEqual([
+  const callsGlobal = ({ body }: Source): boolean =>
+    nodesOf(body, 'CallExpression', 'NewExpression').some(({ callee }) => GLOBALS.has(rootName(callee as never) ?? ''));
+  expect(usersOf(/^node:(http2?|https|net|tls|dgram|dns)(\/|$)/, callsGlobal)).toEqual([
     'src/http.ts', // CreateSession
     'src/local/server.ts', // listens on 127.0.0.1
     'src/proxy-choice.ts', // which addresses NO_PROXY means
@@ -33,6 +35,5 @@ test('nothing connects but the request to the endpoint, its proxy, and the servi
 });
 
 test('programs are started by the demo alone', () => {
-  const users = sources.filter(({ imports }) => imports.some(({ specifier }) => specifier === 'node:child_process'));
-  expect(users.map(({ path }) => path).sort()).toEqual(['src/cli/demo.ts', 'src/cli/soft-token.ts']);
+  expect(usersOf(/^node:child_process$/)).toEqual(['src/cli/demo.ts', 'src/cli/soft-token.ts']);
 });
