@@ -3,9 +3,9 @@
 // same local service, interleaved. Then the same session step by step through the library (phases.mjs).
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { openKey, parseKeyUri, storeOf } from '../dist/index.js';
 import { startLocalRolesAnywhere } from '../dist/local/index.js';
@@ -77,9 +77,25 @@ async function timed(node, args) {
   return { milliseconds: Number(process.hrtime.bigint() - started) / 1e6, stdout };
 }
 
+/** What one run loads. */
+async function loadedBy(node, args) {
+  const path = join(place, 'loaded.json');
+  await execute(node, ['--require', './bench/loaded.cjs', ...args], { env: { ...env, BENCH_LOADED: path } });
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+async function compareLoaded(node, store) {
+  const [bare, ours] = [await loadedBy(node, ['bench/bare.mjs', store.config]), await loadedBy(node, store.args)];
+  const extra = ours.builtins.filter((name) => !bare.builtins.includes(name));
+  const files = ours.files.map(({ path, kilobytes }) => `${basename(path)} ${kilobytes.toFixed(0)}`);
+  const more = extra.map((name) => name.split(' ')[1]).join(', ') || 'none';
+  return [bare.builtins.length, ours.builtins.length, more, files.join(', ')];
+}
+
 const stores = [await fileKey(), await tokenKey()];
 const whole = [];
 const steps = [];
+const loads = [];
 for (const major of values.nodes.split(',')) {
   const node = nodeBinary(major);
   for (const store of stores) {
@@ -94,6 +110,7 @@ for (const major of values.nodes.split(',')) {
       const { stdout } = await timed(node, ['bench/phases.mjs', store.config]);
       if (run >= 0) phases.push(JSON.parse(stdout));
     }
+    loads.push([major, store.name, ...(await compareLoaded(node, store))]);
     const of = (kind) => median(times[kind]).toFixed(0);
     const ratios = times.holdfast.map((time, run) => time / times.bare[run]);
     whole.push([major, store.name, of('empty'), of('bare'), of('holdfast'), median(ratios).toFixed(2)]);
@@ -106,5 +123,9 @@ console.log(`${machine()}; medians of ${runs} interleaved runs, milliseconds; th
 console.log(table(['Node', 'key', 'node -e 0', 'bare script', 'credential-process', 'ratio'], whole));
 console.log('\nThe same session through the library, by step:\n');
 console.log(table(['Node', 'key', 'start', 'load', 'open', 'sign', 'request'], steps));
+console.log(
+  "\nWhat is loaded: Node's own modules, and files with their KiB (pkcs11.node is the driver's native part):\n",
+);
+console.log(table(['Node', 'key', 'bare script', 'credential-process', 'more than the bare script', 'files'], loads));
 await local.close();
 rmSync(place, { recursive: true, force: true });

@@ -1,5 +1,14 @@
 import { generateKeyPairSync, type KeyObject, verify, X509Certificate } from 'node:crypto';
-import { algorithmOf, hasCaFlag, KEY_USAGE_DIGITAL_SIGNATURE, keyUsageOf, publicKeyOf } from './der.ts';
+import {
+  algorithmOf,
+  children,
+  hasCaFlag,
+  KEY_USAGE_DIGITAL_SIGNATURE,
+  keyUsageOf,
+  publicKeyOf,
+  read,
+  type Tlv,
+} from './der.ts';
 import { HoldfastError } from './errors.ts';
 import type { HashName } from './signer.ts';
 
@@ -30,6 +39,9 @@ export interface Certificate {
 
 const known = new WeakMap<Certificate, { x509: X509Certificate; key: KeyObject | undefined }>();
 
+/** By the bytes that we handed out ourselves: a store gives them back as they are. */
+const parsed = new WeakMap<Uint8Array, Certificate>();
+
 /**
  * One certificate from its DER.
  *
@@ -37,6 +49,8 @@ const known = new WeakMap<Certificate, { x509: X509Certificate; key: KeyObject |
  * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`
  */
 export function parseCertificate(der: Uint8Array, name = 'the certificate'): Certificate {
+  const before = parsed.get(der);
+  if (before) return before;
   let x509: X509Certificate;
   let validity: readonly [notBefore: Date, notAfter: Date];
   try {
@@ -72,6 +86,7 @@ export function parseCertificate(der: Uint8Array, name = 'the certificate'): Cer
     },
   };
   known.set(certificate, { x509, key });
+  parsed.set(certificate.der, certificate);
   return certificate;
 }
 
@@ -190,7 +205,7 @@ const nameOf = ({ subject, serialNumber }: Certificate): string =>
 
 /**
  * Refuse a leaf that Roles Anywhere would refuse, before a key is touched (user guide, "Signature verification":
- * v3, CA false, digitalSignature, a subject).
+ * v3, CA false, digitalSignature, a subject, signed with SHA-256 or stronger).
  *
  * @throws {HoldfastError} `ERR_CERTIFICATE_EXPIRED`, `ERR_CERTIFICATE_NOT_YET_VALID`, `ERR_CERTIFICATE_UNSUITABLE`
  */
@@ -223,4 +238,37 @@ export function checkLeaf(leaf: Certificate, now: Date): void {
       hint: 'have it issued again with keyUsage=critical,digitalSignature (openssl x509 -req needs -extfile for that)',
     });
   }
+  const hash = weakHashOf(leaf.der);
+  if (hash !== undefined) {
+    throw new HoldfastError(
+      'ERR_CERTIFICATE_UNSUITABLE',
+      `${who} is signed with ${hash}, which Roles Anywhere refuses`,
+      {
+        hint: 'have it issued again with SHA-256 or stronger',
+      },
+    );
+  }
+}
+
+/** Signature algorithms over a weak hash (RFC 3279 §2.2, RFC 8017 appendix A.2.4), by the hex of their identifiers. */
+const WEAK_SIGNATURES: Readonly<Record<string, string | undefined>> = {
+  '2a864886f70d010102': 'MD2',
+  '2a864886f70d010104': 'MD5',
+  '2a864886f70d010105': 'SHA-1',
+  '2a8648ce380403': 'SHA-1',
+  '2a8648ce3d0401': 'SHA-1',
+  '2b0e03021d': 'SHA-1',
+};
+const RSASSA_PSS = '2a864886f70d01010a';
+const WEAK_HASHES: Readonly<Record<string, string | undefined>> = { '2a864886f70d0205': 'MD5', '2b0e03021a': 'SHA-1' };
+
+/** The hash that a certificate is signed with, if it is one that nobody should take any more. */
+function weakHashOf(certificate: Uint8Array): string | undefined {
+  const inside = (value: Tlv | undefined): Tlv[] => [...children(value?.value ?? new Uint8Array())];
+  const hexOf = (id: Tlv | undefined): string => Buffer.from(id?.value ?? []).toString('hex');
+  const [, algorithm] = inside(read(certificate));
+  const [id, parameters] = inside(algorithm);
+  if (hexOf(id) !== RSASSA_PSS) return WEAK_SIGNATURES[hexOf(id)];
+  const [hash] = inside(inside(parameters).find(({ tag }) => tag === 0xa0));
+  return hash ? WEAK_HASHES[hexOf(inside(hash)[0])] : 'SHA-1'; // RFC 4055 §3.1: the default
 }

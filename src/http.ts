@@ -168,6 +168,12 @@ const UNREACHABLE_HINTS: readonly (readonly [code: RegExp, hint: string])[] = [
   [/^(EPROTO|ERR_SSL_)/, 'check the endpoint and its port: the TLS handshake failed there'],
 ];
 
+/** What OpenSSL says of an answer that is no TLS; Node 20 has it in the message alone. */
+const NO_TLS = /wrong.version.number|packet.length.too.long/i;
+
+/** For http, where a port that wants TLS ends the connection, or answers with what is no HTTP. */
+const MAYBE_TLS = 'check the endpoint: if TLS is spoken at that port, begin it with https://';
+
 /** Where no other CA would help. */
 const UNTRUSTED_HINTS: ReadonlyMap<string, string> = new Map([
   ['CERT_HAS_EXPIRED', "the server's certificate has expired: check the clock of this machine, then the endpoint"],
@@ -178,7 +184,7 @@ const UNTRUSTED_HINTS: ReadonlyMap<string, string> = new Map([
   ['ERR_TLS_CERT_ALTNAME_INVALID', "the server's certificate is for another host: check the endpoint"],
 ]);
 
-function failure(cause: unknown, { socket }: ClientRequest, { where, signal, tunnel }: Exchange): HoldfastError {
+function failure(cause: unknown, { socket }: ClientRequest, { where, isTls, signal, tunnel }: Exchange): HoldfastError {
   if (signal?.aborted) return interrupted(signal);
   const code = systemCodeOf(cause) ?? messageOf(cause);
   if (cause instanceof TimeoutError || code === 'ETIMEDOUT') {
@@ -201,10 +207,19 @@ function failure(cause: unknown, { socket }: ClientRequest, { where, signal, tun
   }
   if (code.startsWith('HPE_')) {
     // Node keeps what it read in `rawPacket`, and that may hold credentials: it goes no further.
-    return notTheService(where, `with broken HTTP (${code})`, { cause: new Error(messageOf(cause)) });
+    const details = { cause: new Error(messageOf(cause)), ...(!isTls && { hint: MAYBE_TLS }) };
+    return notTheService(where, `with broken HTTP (${code})`, details);
   }
   return new ServiceError('ERR_SERVICE_UNREACHABLE', `${where} was not reached (${code})`, {
-    hint: UNREACHABLE_HINTS.find(([pattern]) => pattern.test(code))?.[1] ?? 'check the network and the endpoint',
+    hint: unreachableHint(code, messageOf(cause), isTls),
     cause,
   });
+}
+
+function unreachableHint(code: string, message: string, isTls: boolean): string {
+  if (isTls && NO_TLS.test(code + message)) {
+    return 'check the endpoint and its port: the TLS handshake failed there, and what answered is no TLS; http:// is for this machine only';
+  }
+  if (!isTls && /^(ECONNRESET|EPIPE|the connection ended)/.test(code)) return MAYBE_TLS;
+  return UNREACHABLE_HINTS.find(([pattern]) => pattern.test(code))?.[1] ?? 'check the network and the endpoint';
 }

@@ -186,6 +186,10 @@ function choose(
     .filter((candidate) => Buffer.compare(candidate.publicKey, wanted) === 0)
     .sort((a, b) => preference(a, b, now));
   if (own) return { certificate: own, matched: Boolean(publicKey) };
+  if (candidates.every(({ isCa }) => isCa)) {
+    const message = `${description} has no certificate of this key beside it, only those of CAs`;
+    throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', message, { hint });
+  }
   const message = `the certificate of ${printable(first.subject)} is not that of ${description}`;
   throw new HoldfastError('ERR_CERTIFICATE_MISMATCH', message, { hint });
 }

@@ -16,7 +16,7 @@ export {
 export type { HttpAnswer, Send, SendOptions } from './http.ts';
 export { type CallerSigner, type Identity, type IdentityOptions, withIdentity } from './identity.ts';
 export { fromRolesAnywhere, getCredentials, type RolesAnywhereInit, type RolesAnywhereProvider } from './provider.ts';
-export type { HttpProxy } from './proxy-choice.ts';
+export type { HttpProxy, NamedProxy } from './proxy-choice.ts';
 export {
   askPerson,
   Secret,

@@ -1,4 +1,5 @@
 import { HoldfastError } from './errors.ts';
+import { nearest } from './nearest.ts';
 
 type Rule = readonly [expected: string, fits: (value: unknown) => boolean];
 
@@ -21,6 +22,10 @@ const CERTIFICATES: Rule = [
   'a string, a Uint8Array or a parsed key URI',
   (value) => isText(value) || isBytes(value) || isUri(value),
 ];
+const PROXY: Rule = [
+  'a string, false, or an object with url and origin',
+  (value) => isText(value) || value === false || (isObject(value) && isText(value.url) && isText(value.origin)),
+];
 
 /** Every option of the front door, as callers without a type checker may get it wrong. */
 const OPTIONS: ReadonlyMap<string, Rule> = new Map([
@@ -34,7 +39,7 @@ const OPTIONS: ReadonlyMap<string, Rule> = new Map([
   ['useFipsEndpoint', FLAG],
   ['useDualstackEndpoint', FLAG],
   ['caBundle', TEXT],
-  ['proxy', ['a string or false', (value) => isText(value) || value === false]],
+  ['proxy', PROXY],
   ['attempts', NUMBER],
   ['signal', ['an AbortSignal', isSignal]],
   ['send', FUNCTION],
@@ -51,6 +56,19 @@ const OPTIONS: ReadonlyMap<string, Rule> = new Map([
   ['strictFiles', FLAG],
 ]);
 
+/** What other tools, and our own flags, call an option. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ['intermediates', 'chain'],
+  ['maxattempts', 'attempts'],
+  ['passphrase', 'secret'],
+  ['password', 'secret'],
+  ['pin', 'secret'],
+  ['pkcs8password', 'secret'],
+  ['privatekey', 'key'],
+  ['sessionduration', 'durationSeconds'],
+  ['timeout', 'deadline'],
+]);
+
 /** What a signer of the caller's may have besides `sign`. */
 const SIGNER: ReadonlyMap<string, Rule> = new Map([
   ['publicKey', ['a Uint8Array (DER)', isBytes]],
@@ -60,17 +78,33 @@ const SIGNER: ReadonlyMap<string, Rule> = new Map([
 ]);
 
 /**
- * The same options without those that are null, which counts as left out. Nothing given is repeated in the error: it may be
- * a secret in the wrong place.
+ * The same options without those that are null, which counts as left out. No value is repeated in the error: it may be a
+ * secret in the wrong place. All doors know the options of all, so that one object serves for several.
  *
- * @throws {HoldfastError} `ERR_OPTION_INVALID` for a value of the wrong type
+ * @throws {HoldfastError} `ERR_OPTION_INVALID` for a value of the wrong type, and for an option that no door knows
  */
 export function checkOptions<T extends object>(options: T): T {
   if (!isObject(options)) throw wrongType('the options', 'an object');
+  // No proxy is false: null may mean that too, and must not get the environment's.
+  if ('proxy' in options && options.proxy === null) throw wrongType('the option "proxy"', PROXY[0]);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null)) as T;
+  checkNames(given);
   checkTypes(given, OPTIONS, '');
   if ('signer' in given && given.signer) checkTypes(given.signer, SIGNER, 'signer.');
   return given;
+}
+
+/** Refuse an option that would do nothing, in silence: a mistyped one would be missed later and elsewhere. */
+function checkNames(given: object): void {
+  const strange = Object.entries(given).find(([name, value]) => value !== undefined && !OPTIONS.has(name));
+  if (strange === undefined) return;
+  const [name] = strange;
+  const near = OTHER_NAMES.get(name.toLowerCase()) ?? nearest(name, [...OPTIONS.keys()]);
+  const isName = /^[A-Za-z]\w{0,39}$/.test(name); // anything else may be a secret in the wrong place
+  const message = isName ? `there is no option "${name}"` : 'there is an option of a name that is none';
+  throw new HoldfastError('ERR_OPTION_INVALID', message, {
+    hint: near === undefined ? `there are ${[...OPTIONS.keys()].join(', ')}` : `did you mean "${near}"?`,
+  });
 }
 
 /** @throws {HoldfastError} `ERR_OPTION_INVALID` */

@@ -1,14 +1,23 @@
 import { isLoopback } from './endpoint.ts';
 import { HoldfastError } from './errors.ts';
 
+/** A proxy, and who names it: errors say so. */
+export interface NamedProxy {
+  readonly url: string;
+  /** For people: `--proxy`, `HOLDFAST_PROXY`. */
+  readonly origin: string;
+}
+
 /** A proxy that is asked to connect us. Nothing that prints it prints its password. */
 export interface HttpProxy {
   /** Without user name and password. */
   readonly url: URL;
   /** For people: `proxy.example:3128 (from HTTPS_PROXY)`. */
   readonly description: string;
-  /** Where it was named: `HTTPS_PROXY`, `https_proxy`, `the proxy option`. */
+  /** Where it was named: `HTTPS_PROXY`, `https_proxy`, `the proxy option`, or what the option says. */
   readonly origin: string;
+  /** How to go without it. */
+  readonly without: string;
   /** The value of `Proxy-Authorization`; undefined where no user was named. A function, because nothing prints what it returns. */
   authorization(): string | undefined;
 }
@@ -18,24 +27,27 @@ export interface HttpProxy {
  * follows: the variables are HTTPS_PROXY and NO_PROXY, then their lower-case forms, and this machine is never reached
  * through a proxy. Neither is it through one that `given` names; NO_PROXY does not concern that one.
  *
- * @param given URL of the proxy, or false for none. Default: as the environment has it
+ * @param given the proxy, or false for none. Default: as the environment has it
  * @throws {HoldfastError} `ERR_OPTION_INVALID`, without the URL
  */
 export function chooseProxy(
   { hostname, port }: URL,
-  given: string | false | undefined,
+  given: string | NamedProxy | false | undefined,
   env: NodeJS.ProcessEnv = process.env,
 ): HttpProxy | undefined {
   if (given === false) return undefined;
   if (given !== undefined) {
-    const proxy = parseProxy(given, 'the proxy option');
+    const proxy =
+      typeof given === 'string'
+        ? parseProxy({ url: given, origin: 'the proxy option' }, 'proxy: false')
+        : parseProxy(given, '--proxy off');
     return isLoopback(hostname) ? undefined : proxy;
   }
   const origin = ['HTTPS_PROXY', 'https_proxy'].find((name) => env[name]);
   if (origin === undefined || isLoopback(hostname)) return undefined;
   const exempt = (env.NO_PROXY || env.no_proxy || '').toLowerCase().split(/[\s,]+/);
   if (exempt.some((entry) => covers(entry, withoutBrackets(hostname), port || '443'))) return undefined;
-  return parseProxy(env[origin] as string, origin);
+  return parseProxy({ url: env[origin] as string, origin }, 'NO_PROXY, --proxy off');
 }
 
 /** An import would load parts of `node:net` that only NO_PROXY wants, at each start. */
@@ -68,7 +80,7 @@ function isWithin(host: string, network: string, bits: number): boolean {
 const EXAMPLE = 'write it like http://proxy.example:3128';
 
 /** It may hold a password: no message repeats any of it before it is taken apart. */
-function parseProxy(text: string, origin: string): HttpProxy {
+function parseProxy({ url: text, origin }: NamedProxy, without: string): HttpProxy {
   const refuse = (message: string, hint: string): never => {
     throw new HoldfastError('ERR_OPTION_INVALID', `${origin} ${message}`, { hint });
   };
@@ -93,6 +105,7 @@ function parseProxy(text: string, origin: string): HttpProxy {
     url,
     description: `${url.hostname}:${port} (from ${origin})`,
     origin,
+    without,
     authorization: () => (user === ':' ? undefined : `Basic ${Buffer.from(user).toString('base64')}`),
   };
 }

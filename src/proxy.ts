@@ -83,7 +83,7 @@ function headersFor(proxy: HttpProxy): Record<string, string> {
   return { 'User-Agent': 'holdfast', ...(authorization && { 'Proxy-Authorization': authorization }) };
 }
 
-const without = ({ origin }: HttpProxy): string => `check ${origin}, or go without a proxy: NO_PROXY, --proxy off`;
+const orWithout = ({ origin, without }: HttpProxy): string => `check ${origin}, or go without a proxy: ${without}`;
 
 /** An answer to CONNECT other than 200. */
 function refusal({ statusCode: status, headers }: ProxyAnswer, proxy: HttpProxy, url: URL): ServiceError {
@@ -126,7 +126,7 @@ function noTunnel(cause: unknown, proxy: HttpProxy): ServiceError {
   }
   const hint = /^(EPROTO|ERR_SSL_)/.test(code)
     ? `the TLS handshake failed: most proxies are http://, also for https endpoints; check ${proxy.origin}`
-    : without(proxy);
+    : orWithout(proxy);
   const message = `the proxy ${proxy.description} was not reached (${code})`;
   return new ServiceError('ERR_SERVICE_UNREACHABLE', message, { hint, cause });
 }
@@ -135,5 +135,5 @@ const noHttp = (proxy: HttpProxy): ServiceError =>
   new ServiceError(
     'ERR_SERVICE_UNREACHABLE',
     `the proxy ${proxy.description} ended the connection, or speaks no HTTP`,
-    { hint: without(proxy) },
+    { hint: orWithout(proxy) },
   );

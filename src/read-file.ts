@@ -1,4 +1,4 @@
-import { close, constants, fstat, open, read, type Stats } from 'node:fs';
+import { close, constants, fstatSync, open, read, type Stats } from 'node:fs';
 import { HoldfastError, messageOf, systemCodeOf } from './errors.ts';
 import { interrupted } from './limits.ts';
 
@@ -30,12 +30,12 @@ export async function readBounded(path: string, options: ReadOptions): Promise<B
   try {
     // Without O_NONBLOCK the open of a FIFO that nobody writes holds a thread, and the process could not even exit.
     const fd = await openFd(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    const stat = await fstatFd(fd);
+    const stat = fstatSync(fd);
     if (stat.isFIFO()) return { data: await drain(fd, options, name), stat };
     try {
       return { data: await fill(fd, stat, options, name), stat };
     } finally {
-      await closeFd(fd);
+      close(fd, () => undefined); // it was only read: nothing can be lost
     }
   } catch (cause) {
     if (cause instanceof HoldfastError) throw cause;
@@ -53,7 +53,7 @@ export async function readBounded(path: string, options: ReadOptions): Promise<B
 export async function readDescriptor(fd: number, options: ReadOptions): Promise<BoundedFile> {
   const name = `${options.what} on ${fd === 0 ? 'standard input' : `descriptor ${fd}`}`;
   try {
-    const stat = await fstatFd(fd);
+    const stat = fstatSync(fd);
     const { isatty } = await import('node:tty');
     if (isatty(fd)) throw notReadable(`the ${name} would come from a terminal`, 'redirect a file or a pipe into it');
     if (stat.isFile() || stat.isDirectory()) return { data: await fill(fd, stat, options, name), stat };
@@ -85,8 +85,10 @@ const notReadable = (message: string, hint: string): HoldfastError =>
  */
 export const looksLikeContent = (path: string): boolean => /-----BEGIN|\0|^\s*M[A-I][A-Za-z0-9+/=\s]{62,}$/.test(path);
 
-/** A path as it may stand in a message: without characters that move the cursor. */
-export const printable = (path: string): string => path.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?');
+/** Text of anybody's making as it may stand in a message: without characters that move the cursor. */
+export const printable = (text: string, instead = '?'): string =>
+  // To make ready for Unicode's categories costs a start some tenths of a millisecond, and most text is ASCII.
+  /^[\x20-\x7e]*$/.test(text) ? text : text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, instead);
 
 type Callback<T> = (error: Error | null, value: T) => void;
 
@@ -95,20 +97,27 @@ const promised = <T>(call: (done: Callback<T>) => void): Promise<T> =>
   new Promise((resolve, reject) => call((error, value) => (error ? reject(error) : resolve(value))));
 
 const openFd = (path: string, flags: number): Promise<number> => promised((done) => open(path, flags, done));
-const fstatFd = (fd: number): Promise<Stats> => promised((done) => fstat(fd, done));
-const closeFd = (fd: number): Promise<void> => promised((done) => close(fd, done as (error?: Error | null) => void));
 const readFd = (fd: number, buffer: Buffer, at: number, length: number, position: number | null): Promise<number> =>
   promised((done) => read(fd, buffer, at, length, position, done));
 
+/** Bytes: what lies outside of V8's heap makes it collect garbage early. */
+const FIRST = 16 * 1024;
+
 async function fill(fd: number, stat: Stats, { limit }: ReadOptions, name: string): Promise<Buffer> {
   if (stat.isDirectory()) throw notReadable(`the ${name} is a directory`, 'name the file itself');
-  // The size is not asked: it is 0 under /proc, and the file may grow. Zeroed pages cost nothing until touched.
-  const buffer = Buffer.alloc(limit + 1);
+  // The size is not trusted beforehand: it is 0 under /proc, and the file may grow. Nearly all files fit into the first buffer.
+  let buffer = Buffer.alloc(Math.min(FIRST, limit + 1));
   let length = 0;
-  while (length <= limit) {
-    const bytesRead = await readFd(fd, buffer, length, limit + 1 - length, stat.isFile() ? length : null);
-    if (bytesRead === 0) return buffer.subarray(0, length);
+  for (;;) {
+    const bytesRead = await readFd(fd, buffer, length, buffer.length - length, stat.isFile() ? length : null);
     length += bytesRead;
+    if (length > limit) break;
+    if (bytesRead === 0 || (length === stat.size && stat.isFile())) return buffer.subarray(0, length);
+    if (length < buffer.length) continue;
+    const larger = Buffer.alloc(Math.min(8 * length, limit + 1));
+    buffer.copy(larger);
+    buffer.fill(0); // it may be a key
+    buffer = larger;
   }
   throw tooLarge(name, limit);
 }

@@ -76,11 +76,12 @@ export const asksPerson = (source: SecretSource | undefined): boolean =>
  * Ask for a secret, now that it is needed. The caller wipes it.
  *
  * @throws {SecretError} `ERR_SECRET_REQUIRED` when there is no source, or the source has nothing
+ * @throws {SecretError} `ERR_SECRET_UNREADABLE` when the source throws; an error of ours and an abort stay as they are
  * @throws {HoldfastError} `ERR_OPTION_INVALID` when source or answer is something else
  */
 export async function askSecret(source: SecretSource | undefined, request: SecretRequest): Promise<Secret> {
   checkSecretSource(source);
-  const value: unknown = typeof source === 'function' ? await source(request) : source;
+  const value: unknown = typeof source === 'function' ? await answerOf(source, request) : source;
   if (value instanceof Secret) return value;
   if (typeof value === 'string' || value instanceof Uint8Array) return new Secret(value);
   // The value stays out of the error: a PIN given as a number is a PIN.
@@ -92,6 +93,24 @@ export async function askSecret(source: SecretSource | undefined, request: Secre
         : `there was nobody to ask: ${waysFor(request)}`,
     triesLeft: request.triesLeft,
   });
+}
+
+async function answerOf(source: SecretFunction, request: SecretRequest): Promise<unknown> {
+  try {
+    return await source(request);
+  } catch (cause) {
+    if (cause instanceof HoldfastError || (cause as Error | undefined)?.name === 'AbortError') throw cause;
+    // What it says is not ours to repeat: it stands in the cause.
+    throw new SecretError(
+      'ERR_SECRET_UNREADABLE',
+      `the function that gives the ${request.kind} of ${request.of} failed`,
+      {
+        hint: 'look at the cause: that is what the function threw',
+        triesLeft: request.triesLeft,
+        cause,
+      },
+    );
+  }
 }
 
 const waysFor = ({ kind }: SecretRequest): string => {

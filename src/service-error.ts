@@ -54,12 +54,18 @@ export function refusal(answer: HttpAnswer, host: string, now: Date): ServiceErr
     return error('ERR_SERVICE_THROTTLED', 'call less often: share one provider');
   }
   if (status >= 500) return error('ERR_SERVICE_FAILED', 'try again later');
-  if (!known) return error('ERR_SERVICE_ANSWER_INVALID', NOT_THE_SERVICE);
+  if (!known) return error('ERR_SERVICE_ANSWER_INVALID', wantsTls(answer) ? WITH_TLS : NOT_THE_SERVICE);
   const hint = isSignatureRefused(answer)
     ? signatureHint(answer, now)
     : HINTS.find(([pattern]) => pattern.test(envelope.message ?? ''))?.[1];
   return error('ERR_SERVICE_REFUSED', hint ?? 'correct what the service names');
 }
+
+/** As Go, nginx and Apache answer to plain HTTP where they expect TLS. */
+const wantsTls = ({ status, body }: HttpAnswer): boolean =>
+  status === 400 && /HTTP request .*to an? HTTPS server|plain HTTP .*(HTTPS|SSL-enabled server) port/i.test(body);
+
+const WITH_TLS = 'begin the endpoint with https://: TLS is spoken at that port';
 
 /** For an answer that Roles Anywhere cannot have given. */
 export const NOT_THE_SERVICE = 'check the endpoint and any proxy between: this is not how Roles Anywhere answers';
@@ -118,12 +124,15 @@ export function clockHint(answer: HttpAnswer, now: Date): string | undefined {
   return `set the clock of this machine: it is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the service`;
 }
 
+/** Seconds: a `Date` is cut off, so that the server's clock is up to a second ahead of it (RFC 9110 §5.6.7). */
+const withinOf = (skew: number): number => Math.ceil(Math.max(Math.abs(skew), Math.abs(skew + 1000)) / 1000);
+
 /** Every signature was verified before it left, so the key is right: it is the clock, else something on the way. */
 function signatureHint(answer: HttpAnswer, now: Date): string {
   const skew = clockSkew(answer, now);
   const clock =
     skew === undefined
       ? 'check the clock of this machine'
-      : (clockHint(answer, now) ?? `the clock is right (within ${SKEW_NOTICED} s)`);
+      : (clockHint(answer, now) ?? `the clock is right: it agrees with the service's to within ${withinOf(skew)} s`);
   return `${clock}; then check that the endpoint is of the trust anchor's region and that no proxy changes requests`;
 }

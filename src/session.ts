@@ -4,7 +4,7 @@ import { HoldfastError, ServiceError } from './errors.ts';
 import { type Send, send as sendHttp } from './http.ts';
 import { interrupted } from './limits.ts';
 import { checkOptions } from './option-types.ts';
-import { chooseProxy, type HttpProxy } from './proxy-choice.ts';
+import { chooseProxy, type HttpProxy, type NamedProxy } from './proxy-choice.ts';
 import { looksLikeContent, printable } from './read-file.ts';
 import { clockSkew, isSignatureRefused, refusal } from './service-error.ts';
 import { type Credentials, readSession } from './session-answer.ts';
@@ -26,11 +26,11 @@ export interface SessionOptions extends ArnOptions {
   /** Path of PEM certificates that are trusted besides the system's. Default: none. */
   caBundle?: string | undefined;
   /**
-   * URL of an http or https proxy that connects to the endpoint, with user name and password if it wants them; false for
-   * none. Never used for an endpoint on this machine. Default: HTTPS_PROXY (https_proxy) of the environment, unless
+   * URL of an http or https proxy that connects to the endpoint, with user name and password if it wants them, by itself
+   * or with the name of the place it is from, for errors; false for none. Never used for an endpoint on this machine. Default: HTTPS_PROXY (https_proxy) of the environment, unless
    * NO_PROXY (no_proxy) names the endpoint.
    */
-  proxy?: string | false | undefined;
+  proxy?: string | NamedProxy | false | undefined;
   /** Requests sent at most while the service is down or throttles. Default: 3. */
   attempts?: number | undefined;
   /** Ends whatever is under way. */

@@ -158,8 +158,8 @@ export function checkAttributes(uri: KeyUri, known: { path: readonly string[]; q
 function keyUri(parts: Pick<KeyUri, 'scheme' | 'location' | 'path' | 'query'>): KeyUri {
   const redacted = (attributes: ReadonlyMap<string, Uint8Array>): [string, Uint8Array][] =>
     [...attributes].map(([name, value]) => [name, isSecret(name) ? Buffer.from('***') : value]);
-  const location = parts.location.replace(/[%?\p{Cc}\p{Cf}\u2028\u2029]/gu, encodeURIComponent);
   const print = (): string => {
+    const location = parts.location.replace(/[%?\p{Cc}\p{Cf}\u2028\u2029]/gu, encodeURIComponent);
     const text = formatKeyUri({ scheme: parts.scheme, path: redacted(parts.path), query: redacted(parts.query) });
     return text.replace(':', () => `:${location}`);
   };

@@ -1,8 +1,8 @@
 import type { Stats } from 'node:fs';
 import { HoldfastError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import { printable } from '../read-file.ts';
 import { type FlagName, flagOf, SETTINGS } from './flags.ts';
-import { nearest } from './nearest.ts';
 import type { Written } from './values.ts';
 
 /**

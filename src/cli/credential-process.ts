@@ -86,9 +86,16 @@ function checkRequired({ flags, received }: Context): void {
   });
 }
 
+/** With the place it is from: errors send people there. */
+function proxyOf(flags: Context['flags']): RolesAnywhereInit['proxy'] {
+  const url = flags.text('proxy');
+  if (url === undefined) return undefined;
+  return url.toLowerCase() === 'off' ? false : { url, origin: flags.origins.get('proxy') ?? '--proxy' };
+}
+
 function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
   const module = flags.text('pkcs11-lib');
-  const [keyText, certificate] = (['private-key', 'certificate'] as const).map((name) => {
+  const [keyText, certificate, chain] = (['private-key', 'certificate', 'intermediates'] as const).map((name) => {
     const text = flags.text(name);
     return text === undefined ? undefined : withModule(text, module);
   });
@@ -101,7 +108,7 @@ function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
     key,
     // A URI that stands for both leaves the certificates to the open key.
     certificate: keyText === undefined ? undefined : certificate,
-    chain: flags.text('intermediates'),
+    chain,
     trustAnchorArn: flags.text('trust-anchor-arn') as string,
     profileArn: flags.text('profile-arn') as string,
     roleArn: flags.text('role-arn') as string,
@@ -112,7 +119,7 @@ function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
     useFipsEndpoint: flags.on('use-fips-endpoint'),
     useDualstackEndpoint: flags.on('use-dualstack-endpoint'),
     caBundle: flags.text('ca-bundle'),
-    proxy: flags.text('proxy') === 'off' ? false : flags.text('proxy'),
+    proxy: proxyOf(flags),
     attempts: flags.integer('max-attempts'),
     strictFiles: flags.on('strict-files'),
     deadline: seconds === undefined ? undefined : seconds * 1000,

@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { HoldfastError, systemCodeOf } from '../errors.ts';
 import { type BoundedFile, readBounded } from '../read-file.ts';
@@ -68,11 +68,21 @@ interface Wanted {
 }
 
 async function readIfThere(path: string, { what, mustBe, signal }: Wanted): Promise<BoundedFile | undefined> {
+  if (!mustBe && isAbsent(path)) return undefined;
   try {
     return await readBounded(path, { limit: LIMIT, what, signal });
   } catch (thrown) {
     if (!mustBe && thrown instanceof HoldfastError && isNotThere(thrown, path)) return undefined;
     throw thrown;
+  }
+}
+
+/** Most people have neither file: asked like this it costs a start a tenth of what a failed read does. */
+function isAbsent(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
   }
 }
 

@@ -36,19 +36,19 @@ export const FLAGS = {
     type: 'string',
     commands: ['credential-process'],
     value: 'PATH|URI',
-    help: 'certificate: PEM or DER file, or pkcs11: URI; default: what the token keeps beside the key',
+    help: 'certificate: file (PEM, DER, PKCS#12), env:NAME, fd:N, - or pkcs11: URI; default: what is kept beside the key',
   },
   'private-key': {
     type: 'string',
     commands: ['credential-process'],
     value: 'PATH|URI',
-    help: 'private key: file, or pkcs11: URI; default: the value of --certificate',
+    help: 'private key: file (PEM, DER, PKCS#12), env:NAME, fd:N, - or pkcs11: URI; default: the value of --certificate',
   },
   intermediates: {
     type: 'string',
     commands: ['credential-process'],
-    value: 'PATH',
-    help: 'PEM file of intermediate certificates, in any order',
+    value: 'PATH|URI',
+    help: 'intermediate certificates, in any order, from whatever --certificate takes',
   },
   'trust-anchor-arn': {
     type: 'string',
@@ -129,7 +129,7 @@ export const FLAGS = {
     commands: ['credential-process', 'local'],
     value: 'PASSPHRASE',
     secret: true,
-    help: 'passphrase of an encrypted key file; default: asked for on the terminal',
+    help: 'passphrase of an encrypted key file, and of a PKCS#12 file with certificates; default: asked for on the terminal',
   },
   'reuse-pin': {
     type: 'boolean',

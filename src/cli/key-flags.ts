@@ -1,7 +1,6 @@
-import { askPerson, type SecretSource } from '../secret.ts';
+import { askPerson, asksPerson, type SecretRequest, type SecretSource, type SecretValue, secretOf } from '../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
 import type { Flags } from './parse.ts';
-import { promptSecret } from './prompt.ts';
 
 /**
  * A key URI or path as it was given; a `pkcs11:` URI without a `module-path` gets the module of `--pkcs11-lib`. The text
@@ -36,13 +35,22 @@ export function withPinOf(certificate: KeyUri | undefined, key: KeyUri): KeyUri 
 const hasSecret = ({ query }: KeyUri): boolean => SECRET_ATTRIBUTES.some((name) => query.has(name));
 
 /**
- * Where the secret of a key comes from: of a key file from `--pkcs8-password`, else from what the URI names, else from
- * the terminal. A passphrase is never tried as the PIN of a token.
+ * Where the secrets come from: passphrases from `--pkcs8-password`, else from what the key's URI names, else from the
+ * terminal. Where the key is in a token its URI is for the PIN, and the passphrase is that of a PKCS#12 file with the
+ * certificates: neither is ever tried as the other.
  *
  * @returns undefined for what the URI names: the store reads that
+ * @throws {HoldfastError} `ERR_URI_INVALID`
  */
 export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): SecretSource | undefined {
   const passphrase = flags.text('pkcs8-password');
-  if (key.scheme !== 'pkcs11' && passphrase !== undefined) return passphrase;
-  return hasSecret(key) ? undefined : askPerson((request) => promptSecret(request, signal));
+  const ask = async (request: SecretRequest): Promise<SecretValue> =>
+    (await import('./prompt.ts')).promptSecret(request, signal);
+  if (key.scheme !== 'pkcs11') return passphrase ?? (hasSecret(key) ? undefined : askPerson(ask));
+  const pin = secretOf(key) ?? askPerson(ask);
+  const choose = (request: SecretRequest): SecretValue | Promise<SecretValue> => {
+    const source = request.kind === 'PIN' ? pin : (passphrase ?? ask);
+    return typeof source === 'function' ? source(request) : source;
+  };
+  return asksPerson(pin) ? askPerson(choose) : choose;
 }

@@ -1,4 +1,5 @@
 import { HoldfastError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import {
   COMMANDS,
   type CommandName,
@@ -9,7 +10,6 @@ import {
   flagsOf,
   isCommand,
 } from './flags.ts';
-import { nearest } from './nearest.ts';
 import { EXCLUSIVE } from './refusals.ts';
 import { type FlagValue, readBoolean, readInteger } from './values.ts';
 
@@ -49,7 +49,7 @@ export interface Flags {
  * word whatever it looks like; booleans take a value only with `=`; flags and words mix; `--` ends the flags; of a
  * repeated flag the last one wins.
  *
- * @throws {HoldfastError} `ERR_LINE_CONTINUATION`, `ERR_USAGE`, `ERR_FLAG_CONFLICT`
+ * @throws {HoldfastError} `ERR_LINE_CONTINUATION`, `ERR_USAGE`, `ERR_OPTION_INVALID`, `ERR_FLAG_CONFLICT`
  */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   args.forEach(checkContinuation);

@@ -1,7 +1,6 @@
 import { HoldfastError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { type CommandName, type FlagName, flagsOf, isCommand, SETTINGS } from './flags.ts';
-import { helpText } from './help.ts';
 import { type CommandLine, type Flags, parseCommandLine, unknownCommand } from './parse.ts';
 import { REFUSED, type Refusal } from './refusals.ts';
 
@@ -17,8 +16,8 @@ export async function run(
   const line = parseCommandLine(args);
   const { command } = line;
   const { output } = surroundings;
-  if (command === undefined || line.flags.on('help')) return output.result(helpText(command));
-  if (command === 'help') return output.result(helpOf(line));
+  if (command === undefined || line.flags.on('help')) return output.result(await helpText(command));
+  if (command === 'help') return output.result(await helpOf(line));
   for (const [message, hint] of doubts(line)) output.tell('warning', message, hint);
   const hasSettings = flagsOf(command).some((name) => SETTINGS.includes(name));
   const flags = hasSettings
@@ -49,7 +48,9 @@ async function start(command: Exclude<CommandName, 'help'>, context: Context): P
   }
 }
 
-function helpOf({ words }: CommandLine): string {
+const helpText = async (topic: CommandName | undefined): Promise<string> => (await import('./help.ts')).helpText(topic);
+
+function helpOf({ words }: CommandLine): Promise<string> {
   const [topic] = words;
   if (topic === undefined || isCommand(topic)) return helpText(topic);
   throw unknownCommand(topic);

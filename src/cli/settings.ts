@@ -1,10 +1,10 @@
 import { HoldfastError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import type { Context } from './context.ts';
 import { readConfig, readProfile } from './find-config.ts';
 import { type CommandName, FLAGS, type FlagName, type FlagNameOf, flagOf, flagsOf, SETTINGS } from './flags.ts';
-import { nearest } from './nearest.ts';
 import { type CommandLine, type Flags, type Found, flagsFrom } from './parse.ts';
-import { type FlagValue, readBoolean, readInteger, type Written } from './values.ts';
+import { type FlagValue, readBooleanAnyCase, readInteger, type Written } from './values.ts';
 
 interface AwsPlaces {
   /** The strongest first. */
@@ -32,7 +32,7 @@ export const variableOf = (name: FlagName): string => `HOLDFAST_${name.toUpperCa
  * The flags of a command line; and for settings that it lacks what stands in `HOLDFAST_*`, in the SDKs' variables, in the
  * config file or in the profile of `~/.aws/config`: the first of these that says something.
  *
- * @throws {HoldfastError} `ERR_USAGE`, `ERR_OPTION_INVALID`, `ERR_CONFIG_INVALID`, `ERR_FILE_*`
+ * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_CONFIG_INVALID`, `ERR_FILE_*`
  */
 export async function readSettings(
   command: CommandName,
@@ -42,10 +42,12 @@ export async function readSettings(
   for (const [message, hint] of strangers(env)) output.tell('warning', message, hint);
   const settings = flagsOf(command).filter((name) => SETTINGS.includes(name));
   const isGiven = (name: FlagName): boolean => given.given.includes(name) && !given.empty.includes(name);
-  const config = await readConfig(given.text('config') ?? env[variableOf('config')], env, signal);
-  const profile = await readProfile(env, signal);
+  const [config, profile] = await Promise.all([
+    readConfig(given.text('config') ?? env[variableOf('config')], env, signal),
+    readProfile(env, signal),
+  ]);
   const ignoring = variable(env, 'AWS_IGNORE_CONFIGURED_ENDPOINT_URLS') ?? profile.get(IGNORE_KEY);
-  const ignores = ignoring !== undefined && readBoolean(ignoring.origin, ignoring.text);
+  const ignores = ignoring !== undefined && readBooleanAnyCase(ignoring.origin, ignoring.text);
 
   const found = new Map<FlagName, Found>();
   for (const name of settings.filter((one) => !isGiven(one))) {
@@ -86,7 +88,7 @@ function first(names: readonly string[], look: (name: string) => Written | undef
 
 function read(name: FlagName, { text, origin }: Written): FlagValue {
   const { type } = FLAGS[name];
-  if (type === 'boolean') return readBoolean(origin, text);
+  if (type === 'boolean') return readBooleanAnyCase(origin, text);
   return type === 'integer' ? readInteger(origin, text) : text;
 }
 
@@ -111,10 +113,12 @@ const FILE_OF_SECRET = 'name its file in the key URI: pin-source=file:/path';
 
 /** Variables that look like ours and are not read: a mistyped one would do nothing, in silence. */
 function strangers(env: NodeJS.ProcessEnv): [message: string, hint: string][] {
+  const ours = Object.keys(env).filter((name) => name.startsWith('HOLDFAST_'));
+  if (ours.length === 0) return [];
   const names: readonly FlagName[] = [...SETTINGS, 'config'];
   const known = new Set(names.map(variableOf));
-  return Object.keys(env)
-    .filter((name) => name.startsWith('HOLDFAST_') && !known.has(name))
+  return ours
+    .filter((name) => !known.has(name))
     .map((name) => {
       const flag = name.slice('HOLDFAST_'.length).toLowerCase().replaceAll('_', '-');
       if (flagOf(flag)?.secret) return [`${name} is not read: no secret is`, FILE_OF_SECRET];

@@ -20,7 +20,7 @@ const INTEGER = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o?(?:_?[0-7])+|0|[1-9
 
 /**
  * @param place what holds the value, for errors: `--debug`, `HOLDFAST_DEBUG`
- * @throws {HoldfastError} `ERR_USAGE`, without the value
+ * @throws {HoldfastError} `ERR_OPTION_INVALID`, without the value
  */
 export function readBoolean(place: string, text: string): boolean {
   const value = BOOLEANS.get(text);
@@ -29,9 +29,12 @@ export function readBoolean(place: string, text: string): boolean {
   throw invalid(`the value of ${place} is neither true nor false`, hint);
 }
 
+/** As {@link readBoolean}, for places where the SDKs take `TrUe` too. */
+export const readBooleanAnyCase = (place: string, text: string): boolean => readBoolean(place, text.toLowerCase());
+
 /**
  * @param place what holds the value, for errors: `--port`, `HOLDFAST_PORT`
- * @throws {HoldfastError} `ERR_USAGE`, without the value
+ * @throws {HoldfastError} `ERR_OPTION_INVALID`, without the value
  */
 export function readInteger(place: string, text: string): number {
   const match = INTEGER.exec(text);
@@ -42,4 +45,5 @@ export function readInteger(place: string, text: string): number {
   return match[1] === '-' && value !== 0 ? -value : value;
 }
 
-const invalid = (message: string, hint: string): HoldfastError => new HoldfastError('ERR_USAGE', message, { hint });
+const invalid = (message: string, hint: string): HoldfastError =>
+  new HoldfastError('ERR_OPTION_INVALID', message, { hint });

@@ -59,6 +59,8 @@ export interface Recipe {
   /** First octet of keyUsage; left out when undefined. */
   keyUsage?: number;
   hash?: 'md5' | 'sha1' | 'sha256' | 'sha384';
+  /** DER AlgorithmIdentifier to claim instead of that of the signature. */
+  algorithm?: Buffer;
   /** Writes basicConstraints twice. */
   twice?: boolean;
 }
@@ -70,7 +72,7 @@ export function makeCertificate(recipe: Recipe): Buffer {
   const { notBefore = new Date('2026-01-01T00:00:00Z'), notAfter = new Date('2027-01-01T00:00:00Z') } = recipe;
   const { asymmetricKeyType: issuerType = '' } = recipe.issuerKey;
   const hash = isMlDsa(recipe.issuerKey) ? null : (recipe.hash ?? 'sha256');
-  const algorithm = SIGNATURES[hash === null ? issuerType : `${issuerType} ${hash}`] as Buffer;
+  const algorithm = recipe.algorithm ?? (SIGNATURES[hash === null ? issuerType : `${issuerType} ${hash}`] as Buffer);
   const extensions: Buffer[] = [];
   if (recipe.ca !== undefined) {
     const constraints = recipe.ca ? [TRUE] : [];

@@ -128,14 +128,14 @@ describe('a bad value is named by its place', () => {
     [
       'a number',
       { HOLDFAST_SESSION_DURATION: '1h' },
-      'ERR_USAGE',
+      'ERR_OPTION_INVALID',
       /error: the value of HOLDFAST_SESSION_DURATION is not/,
     ],
     ['a range', { HOLDFAST_SESSION_DURATION: '60' }, 'ERR_OPTION_INVALID', /error: HOLDFAST_SESSION_DURATION is 60 /],
     [
       'a boolean',
       { AWS_USE_FIPS_ENDPOINT: 'yes' },
-      'ERR_USAGE',
+      'ERR_OPTION_INVALID',
       /error: the value of AWS_USE_FIPS_ENDPOINT is neither/,
     ],
     ['a name', { HOLDFAST_ROLE_SESSION_NAME: 'a b' }, 'ERR_OPTION_INVALID', /note: .*: HOLDFAST_ROLE_SESSION_NAME$/m],

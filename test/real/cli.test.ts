@@ -78,7 +78,7 @@ describe('version and help', () => {
     expect(await alone('help', 'demo')).toMatchObject({ status: 0, stderr: '' });
     expect(await alone('credential-process', '--nonsense')).toMatchObject({ status: 2 });
     // So that the three above could fail at all.
-    const whole = await alone(...processArgs(me.flags));
+    const whole = await alone('demo', '--store', 'file');
     expect([whole.status, codeOf(whole.stderr)]).toEqual([1, 'ERR_INTERNAL']);
   });
 });

@@ -38,7 +38,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 describe('the tarball', () => {
   test('holds the built package, its documents and nothing else', () => {
     const allowed =
-      /^(dist\/.+\.(js|d\.ts)|docs\/.+\.md|native-notes\/.+\.md|(README|CHANGELOG|SECURITY)\.md|LICENSE|package\.json)$/;
+      /^(dist\/.+\.(js|d\.ts)|dist\/cli\/package\.json|docs\/.+\.md|native-notes\/.+\.md|(README|CHANGELOG|SECURITY)\.md|LICENSE|package\.json)$/;
     expect(files.filter((path) => !allowed.test(path))).toEqual([]);
     for (const path of ['LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'docs/errors.md', 'dist/cli/main.js']) {
       expect(files).toContain(path);

@@ -68,8 +68,8 @@ describe('credentials through a proxy', () => {
     ['HTTPS_PROXY', (url) => ({ env: { HTTPS_PROXY: url } })],
     ['https_proxy', (url) => ({ env: { https_proxy: url } })],
     ['https_proxy', (url) => ({ env: { https_proxy: url, NO_PROXY: 'localhost,.example', DEBUG: '*' } })],
-    ['the proxy option', (url) => ({ flags: { proxy: url } })],
-    ['the proxy option', (url) => ({ env: { HOLDFAST_PROXY: url, HTTPS_PROXY: 'http://127.0.0.1:1', NO_PROXY: '*' } })],
+    ['--proxy', (url) => ({ flags: { proxy: url } })],
+    ['HOLDFAST_PROXY', (url) => ({ env: { HOLDFAST_PROXY: url, HTTPS_PROXY: 'http://127.0.0.1:1', NO_PROXY: '*' } })],
   ])('of %s', async (where, given) => {
     const proxy = await makeProxy();
     const { env: more = {}, flags } = given(proxy.at(USER, PASSWORD));
@@ -84,7 +84,8 @@ describe('credentials through a proxy', () => {
     const proxy = await makeProxy({ authorization: undefined });
     const config = join(me.dir, 'config');
     await writeFile(config, `proxy = ${proxy.at()}\n`, { mode: 0o600 });
-    expect(await run({}, { config })).toMatchObject({ status: 0 });
+    const { status, stderr } = await run({}, { config });
+    expect([status, stderr]).toEqual([0, expect.stringContaining(`(from proxy in line 1 of ${config})\n`)]);
     expect(proxy.asked).toHaveLength(1);
   });
 
@@ -98,7 +99,8 @@ describe('credentials through a proxy', () => {
 describe('no proxy', () => {
   test.each<[what: string, more: NodeJS.ProcessEnv, flags: Record<string, string>]>([
     ['--proxy off', {}, { proxy: 'off' }],
-    ['HOLDFAST_PROXY=off', { HOLDFAST_PROXY: 'off' }, {}],
+    ['--proxy Off', {}, { proxy: 'Off' }],
+    ['HOLDFAST_PROXY=OFF', { HOLDFAST_PROXY: 'OFF' }, {}],
     ['NO_PROXY', { NO_PROXY: 'invalid' }, {}],
     ['no_proxy', { no_proxy: 'a.example, .invalid' }, {}],
     ['NO_PROXY=*', { NO_PROXY: '*' }, {}],

@@ -184,6 +184,37 @@ describe('readCertificates', () => {
   });
 });
 
+describe('the hash that a leaf is signed with', () => {
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const hex = (digits: string): Buffer => Buffer.from(digits, 'hex');
+  const check = (recipe: Partial<Recipe>): void =>
+    checkLeaf(parseCertificate(make(recipe)), new Date('2026-06-01T12:00:00Z'));
+
+  test.each<[name: string, recipe: Partial<Recipe>, hash: string]>([
+    ['RSA, MD5', { issuerKey: rsa.privateKey, hash: 'md5' }, 'MD5'],
+    ['RSA, SHA-1', { issuerKey: rsa.privateKey, hash: 'sha1' }, 'SHA-1'],
+    ['ECDSA, SHA-1', { hash: 'sha1' }, 'SHA-1'],
+    // RFC 4055 §3.1: RSASSA-PSS has its hash in the parameters, and SHA-1 without.
+    ['RSASSA-PSS, default', { algorithm: hex('300d06092a864886f70d01010a3000') }, 'SHA-1'],
+    ['RSASSA-PSS, nothing', { algorithm: hex('300b06092a864886f70d01010a') }, 'SHA-1'],
+    ['RSASSA-PSS, SHA-1', { algorithm: hex('301a06092a864886f70d01010a300da00b300906052b0e03021a0500') }, 'SHA-1'],
+    ['RSASSA-PSS, MD5', { algorithm: hex('301d06092a864886f70d01010a3010a00e300c06082a864886f70d02050500') }, 'MD5'],
+  ])('%s is refused', (_, recipe, hash) => {
+    expect(thrownBy(() => check(recipe))).toMatchObject({
+      code: 'ERR_CERTIFICATE_UNSUITABLE',
+      message: `the certificate of CN=build-01 is signed with ${hash}, which Roles Anywhere refuses`,
+    });
+  });
+
+  test.each<[name: string, recipe: Partial<Recipe>]>([
+    ['RSA, SHA-256', { issuerKey: rsa.privateKey }],
+    ['ECDSA, SHA-384', { hash: 'sha384' }],
+    ['RSASSA-PSS, SHA-256', { algorithm: hex('301e06092a864886f70d01010a3011a00f300d06096086480165030402010500') }],
+  ])('%s is not', (_, recipe) => {
+    expect(() => check(recipe)).not.toThrow();
+  });
+});
+
 describe('checkLeaf', () => {
   const now = new Date('2026-06-01T12:00:00Z');
   const check = (recipe: Partial<Recipe>, at = now): void => checkLeaf(parseCertificate(make(recipe)), at);

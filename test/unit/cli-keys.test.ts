@@ -1,10 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { secretFor, withModule, withPinOf } from '../../src/cli/key-flags.ts';
-import { nearest } from '../../src/cli/nearest.ts';
 import { parseCommandLine } from '../../src/cli/parse.ts';
 import { makeLineEditor, promptText } from '../../src/cli/prompt.ts';
-import { asksPerson, Secret, type SecretRequest } from '../../src/secret.ts';
+import { nearest } from '../../src/nearest.ts';
+import { asksPerson, Secret, type SecretFunction, type SecretRequest } from '../../src/secret.ts';
 import { parseKeyUri, textOf } from '../../src/uri.ts';
+import { thrownBy } from '../helpers/thrown.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'utf8');
 
@@ -59,9 +60,23 @@ describe('where the secret comes from', () => {
     expect(secretFor(parseKeyUri('file:key.pem?pin-value=x'), flags, signal)).toBe('geheim');
   });
 
-  test('it is never a PIN', () => {
-    expect(secretFor(parseKeyUri('pkcs11:token=a?pin-value=1'), flags, signal)).toBeUndefined();
-    expect(typeof secretFor(parseKeyUri('pkcs11:token=a'), flags, signal)).toBe('function');
+  test('beside a key in a token it opens files, and is never the PIN', async () => {
+    const source = secretFor(parseKeyUri('pkcs11:token=a?pin-value=1'), flags, signal) as SecretFunction;
+    expect(await source({ kind: 'passphrase', of: 'certificate file x.p12' })).toBe('geheim');
+    expect(await source({ kind: 'PIN', of: 'token "a"' })).toEqual(Buffer.from('1'));
+    expect(asksPerson(source)).toBe(false); // a stored PIN is not spent on the last try
+  });
+
+  test('a PIN that is nowhere is asked of a person, with and without the flag', async () => {
+    const source = secretFor(parseKeyUri('pkcs11:token=a'), flags, signal) as SecretFunction;
+    expect(asksPerson(source)).toBe(true);
+    expect(await source({ kind: 'passphrase', of: 'certificate file x.p12' })).toBe('geheim');
+    expect(asksPerson(secretFor(parseKeyUri('pkcs11:token=a'), none, signal))).toBe(true);
+  });
+
+  test('a key URI with two PINs is refused', () => {
+    const uri = parseKeyUri('pkcs11:token=a?pin-value=1&pin-source=/p');
+    expect(thrownBy(() => secretFor(uri, none, signal))).toMatchObject({ code: 'ERR_URI_INVALID' });
   });
 
   test('what the URI names is left to the store; otherwise a person is asked', () => {

@@ -63,7 +63,7 @@ describe('booleans', () => {
 
   test.each(['', 'yes', 'no', 'on', 'tRUE', '2', '-1', ' true'])('--debug=%s is refused, unrepeated', (text) => {
     const error = thrownBy(() => parseCommandLine([CP, `--reuse-pin=${text || '""'}`]));
-    expect(error.code).toBe('ERR_USAGE');
+    expect(error.code).toBe('ERR_OPTION_INVALID');
     expect(error.message).toBe('the value of --reuse-pin is neither true nor false');
   });
 });
@@ -97,7 +97,7 @@ describe('whole numbers', () => {
     '"%s" is refused',
     (text) => {
       expect(failure(CP, '--session-duration', text).slice(0, 2)).toEqual([
-        'ERR_USAGE',
+        'ERR_OPTION_INVALID',
         'the value of --session-duration is not a whole number',
       ]);
     },

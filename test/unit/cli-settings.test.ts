@@ -56,32 +56,60 @@ describe('endpoints that the SDKs are told to ignore', () => {
   });
 });
 
+describe('booleans in any case of letters, as the SDKs take them', () => {
+  test.each<[place: string, world: (text: string) => World]>([
+    ['a variable of the SDKs', (text) => ({ env: { AWS_USE_DUALSTACK_ENDPOINT: text } })],
+    ['the profile', (text) => ({ aws: `[default]\nuse_dualstack_endpoint = ${text}` })],
+    ['a variable of ours', (text) => ({ env: { HOLDFAST_USE_DUALSTACK_ENDPOINT: text } })],
+    ['the config file', (text) => ({ config: `use-dualstack-endpoint = ${text}` })],
+  ])('%s', async (_, world) => {
+    expect((await settingsIn(world('TrUe'))).flags.on('use-dualstack-endpoint')).toBe(true);
+    const { flags } = await settingsIn(world('FaLSe'));
+    expect([flags.on('use-dualstack-endpoint'), flags.origins.has('use-dualstack-endpoint')]).toEqual([false, true]);
+  });
+
+  test('the endpoints to ignore', async () => {
+    const env = { AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'tRUE', AWS_ENDPOINT_URL: 'https://gateway.example' };
+    expect((await settingsIn({ env })).flags.text('endpoint')).toBeUndefined();
+  });
+});
+
 describe('a bad value is named by its place, and not repeated', () => {
   test.each<[place: string, world: World, code: string, message: RegExp]>([
     [
       'a variable',
       { env: { HOLDFAST_SESSION_DURATION: '1h' } },
-      'ERR_USAGE',
+      'ERR_OPTION_INVALID',
       /^the value of HOLDFAST_SESSION_DURATION is not a whole number$/,
     ],
-    ['a variable of the SDKs', { env: { AWS_MAX_ATTEMPTS: 'x1h' } }, 'ERR_USAGE', /AWS_MAX_ATTEMPTS is not a whole/],
+    [
+      'a variable of the SDKs',
+      { env: { AWS_MAX_ATTEMPTS: 'x1h' } },
+      'ERR_OPTION_INVALID',
+      /AWS_MAX_ATTEMPTS is not a whole/,
+    ],
     [
       'a boolean',
       { env: { AWS_USE_FIPS_ENDPOINT: '1h' } },
-      'ERR_USAGE',
+      'ERR_OPTION_INVALID',
       /AWS_USE_FIPS_ENDPOINT is neither true nor false/,
     ],
-    ['another boolean', { env: { AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: '1h' } }, 'ERR_USAGE', /_URLS is neither/],
+    [
+      'another boolean',
+      { env: { AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: '1h' } },
+      'ERR_OPTION_INVALID',
+      /_URLS is neither/,
+    ],
     [
       'the config file',
       { config: '\n\ndeadline = 1h' },
-      'ERR_USAGE',
+      'ERR_OPTION_INVALID',
       /deadline in line 3 of \/.+\/config is not a whole/,
     ],
     [
       'the profile',
       { aws: '[default]\nmax_attempts = 1h' },
-      'ERR_USAGE',
+      'ERR_OPTION_INVALID',
       /max_attempts of \[default\] in \/.+\/aws is not/,
     ],
   ])('%s', async (_, world, code, message) => {

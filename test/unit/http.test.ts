@@ -234,11 +234,19 @@ describe('TLS', () => {
     plain.protocol = 'https:';
     await expect(post(plain)).rejects.toMatchObject({
       code: 'ERR_SERVICE_UNREACHABLE',
-      hint: 'check the endpoint and its port: the TLS handshake failed there',
+      hint: expect.stringMatching(/the TLS handshake failed there, and what answered is no TLS; http:\/\/ is for this/),
     });
     const { url } = await serve({ ipAddresses: ['127.0.0.1'] }, 'http:');
-    await expect(post(url)).rejects.toMatchObject({ code: 'ERR_SERVICE_UNREACHABLE' });
+    await expect(post(url)).rejects.toMatchObject({ code: 'ERR_SERVICE_UNREACHABLE', hint: MAYBE_TLS });
   });
+
+  test('where the other side answers plain HTTP with a TLS alert', async () => {
+    const alert = Buffer.from('15030300020246', 'hex'); // RFC 8446 §6: fatal, protocol_version
+    const url = await up(rawServer((socket) => socket.once('data', () => socket.end(alert))));
+    await expect(post(url)).rejects.toMatchObject({ code: 'ERR_SERVICE_ANSWER_INVALID', hint: MAYBE_TLS });
+  });
+
+  const MAYBE_TLS = 'check the endpoint: if TLS is spoken at that port, begin it with https://';
 });
 
 describe('a connection that ends in a way of its own', () => {

@@ -192,6 +192,17 @@ describe('an opened key', () => {
     expect(everythingOf(error)).not.toContain('PRIVATE KEY');
   });
 
+  test('with certificates of CAs alone beside it', async () => {
+    const path = await files.write('without-leaf.pem', own.pem + toPem([...own.intermediates, own.root]));
+    for (const options of [{ key: path }, { certificate: path }, { key: path, certificate: path }]) {
+      expect(await refusalOf(options)).toMatchObject({
+        code: 'ERR_CERTIFICATE_REQUIRED',
+        message: `key file ${path} has no certificate of this key beside it, only those of CAs`,
+        hint: 'give the certificate that was issued for this key',
+      });
+    }
+  });
+
   test('with no certificate anywhere', async () => {
     const error = await refusalOf({ key: keyFile });
     expect(error).toMatchObject({ code: 'ERR_CERTIFICATE_REQUIRED', message: expect.stringContaining(keyFile) });

@@ -27,7 +27,7 @@ const WRONG: readonly (readonly [name: string, expected: string, values: readonl
   ),
   ...['durationSeconds', 'attempts'].map((name) => [name, 'a number', [SECRET, true, {}]] as const),
   ...['send', 'now', 'wait', 'notify'].map((name) => [name, 'a function', [1, SECRET, {}, new Date()]] as const),
-  ['proxy', 'a string or false', [true, 1, uri]],
+  ['proxy', 'a string, false, or an object with url and origin', [true, 1, uri, null, { url: SECRET }]],
   ['signal', 'an AbortSignal', [true, SECRET, {}, new AbortController()]],
   ['key', 'a string or a parsed key URI', [1, true, uri, Buffer.from(SECRET), publicKey, []]],
   ['signer', 'an object with a function "sign"', [1, SECRET, true]],
@@ -97,9 +97,61 @@ describe('an option of the wrong type is refused by its name, at every door', ()
   });
 });
 
+describe('an option that no door knows is refused at every door', () => {
+  const doors: readonly (readonly [string, (given: RolesAnywhereInit) => Promise<Error>])[] = [
+    ['fromRolesAnywhere', async (given) => thrownBy(() => fromRolesAnywhere(given))],
+    ['getCredentials', (given) => rejectionOf(getCredentials(given))],
+    ['withIdentity', (given) => rejectionOf(withIdentity(given, async () => 0))],
+    ['openKey', (given) => rejectionOf(openKey('absent', given))],
+    ['checkSession', async (given) => thrownBy(() => checkSession(given))],
+    ['createSession', (given) => rejectionOf(createSession({} as never, given))],
+  ];
+  test.each(doors)('%s', async (_, refusalOf) => {
+    expect(await refusalOf(init({ roleARN: SECRET }))).toMatchObject({
+      code: 'ERR_OPTION_INVALID',
+      message: 'there is no option "roleARN"',
+      hint: 'did you mean "roleArn"?',
+    });
+  });
+
+  test.each([
+    ['intermediates', 'chain'],
+    ['maxAttempts', 'attempts'],
+    ['privateKey', 'key'],
+    ['sessionDuration', 'durationSeconds'],
+    ['pin', 'secret'],
+    ['durationSecond', 'durationSeconds'],
+    ['useDualStackEndpoint', 'useDualstackEndpoint'],
+    ['useFIPSEndpoint', 'useFipsEndpoint'],
+  ])('%s: did you mean %s?', (name, meant) => {
+    const error = thrownBy(() => checkOptions({ [name]: SECRET }));
+    expect(error).toMatchObject({ message: `there is no option "${name}"`, hint: `did you mean "${meant}"?` });
+    expect(everythingOf(error as never)).not.toContain(SECRET);
+  });
+
+  test('one that is near to nothing gets the list, and is not repeated where it is no name', () => {
+    expect(thrownBy(() => checkOptions({ clientConfig: {} })).hint).toMatch(
+      /^there are trustAnchorArn, .*strictFiles$/,
+    );
+    expect(thrownBy(() => checkOptions({ 'my S3cr3t': 1 })).message).toBe('there is an option of a name that is none');
+  });
+
+  test('left out, as undefined and null are, it does nothing', () => {
+    expect(checkOptions({ maxAttempts: undefined, intermediates: null, attempts: 2 })).toMatchObject({ attempts: 2 });
+  });
+
+  test('what an SDK passes to the provider itself is no option', async () => {
+    const provider = fromRolesAnywhere(init({ signer: { sign: () => Promise.reject(new Error('asked')) } }));
+    const asked = provider({ callerClientConfig: { region: 'x' } } as never);
+    expect(await rejectionOf(asked)).not.toMatchObject({ code: 'ERR_OPTION_INVALID' });
+    await provider.close();
+  });
+});
+
 describe('null', () => {
-  test.each([...WRONG].map(([name]) => name))('counts as left out: %s', (name) => {
-    expect(checkOptions({ [name]: null, more: 1 })).toEqual({ more: 1 });
+  const others = WRONG.map(([name]) => name).filter((name) => name !== 'proxy'); // may mean none: the table refuses it
+  test.each(others)('counts as left out: %s', (name) => {
+    expect(checkOptions({ [name]: null, proxy: false })).toEqual({ proxy: false });
   });
 
   test('in every place where nothing must stand', async () => {

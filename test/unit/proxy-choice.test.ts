@@ -1,14 +1,17 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { chooseProxy } from '../../src/proxy-choice.ts';
+import { chooseProxy, type NamedProxy } from '../../src/proxy-choice.ts';
 import { basic } from '../helpers/proxies.ts';
 
 const ENDPOINT = 'https://rolesanywhere.eu-central-1.amazonaws.com/sessions';
 const PROXY = 'http://proxy.example:3128';
 
 /** The proxy in the environment that applies to an endpoint. */
-const described = (env: NodeJS.ProcessEnv, endpoint = ENDPOINT, given?: string | false): string | undefined =>
-  chooseProxy(new URL(endpoint), given, env)?.description;
+const described = (
+  env: NodeJS.ProcessEnv,
+  endpoint = ENDPOINT,
+  given?: string | NamedProxy | false,
+): string | undefined => chooseProxy(new URL(endpoint), given, env)?.description;
 
 describe('the environment', () => {
   test.each<[what: string, env: NodeJS.ProcessEnv, description: string | undefined]>([
@@ -120,6 +123,22 @@ describe('the option', () => {
 
   test('a URL: that one, whatever the environment says', () => {
     expect(described(env, ENDPOINT, 'http://mine.example')).toBe('mine.example:80 (from the proxy option)');
+  });
+
+  test('says where its URL is from', () => {
+    const origin = 'proxy in line 3 of /etc/holdfast';
+    const mine = { url: 'http://me:SECRET@mine.example', origin };
+    expect(described(env, ENDPOINT, mine)).toBe(`mine.example:80 (from ${origin})`);
+    expect(() => described(env, ENDPOINT, { ...mine, url: 'socks5://me:SECRET@x' })).toThrow(`${origin} is no http or`);
+  });
+
+  test.each<[origin: string, given: string | NamedProxy | undefined, without: string]>([
+    ['https_proxy', undefined, 'NO_PROXY, --proxy off'],
+    ['the proxy option', PROXY, 'proxy: false'],
+    ['HOLDFAST_PROXY', { url: PROXY, origin: 'HOLDFAST_PROXY' }, '--proxy off'],
+  ])('the way out is one that helps against %s', (origin, given, without) => {
+    const proxy = chooseProxy(new URL(ENDPOINT), given, { https_proxy: PROXY });
+    expect(proxy).toMatchObject({ origin, without });
   });
 
   test('a wrong one is refused for this machine, too', () => {

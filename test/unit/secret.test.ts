@@ -3,12 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { format, inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { HoldfastError, SecretError } from '../../src/errors.ts';
 import {
   askPerson,
   askSecret,
   asksPerson,
   checkSecretSource,
   Secret,
+  type SecretFunction,
   type SecretRequest,
   type SecretSource,
   type SecretValue,
@@ -120,8 +122,27 @@ describe('askSecret', () => {
     ]);
   });
 
-  test('what the source throws comes through', async () => {
-    const thrown = new Error('no terminal');
+  test.each<[how: string, source: (thrown: Error) => SecretFunction]>([
+    [
+      'throws',
+      (thrown) => () => {
+        throw thrown;
+      },
+    ],
+    ['rejects', (thrown) => () => Promise.reject(thrown)],
+  ])('a source that %s is one that cannot be read; what it threw is the cause', async (_, source) => {
+    const thrown = new TypeError('no such vault');
+    const error = await rejectionOf(askSecret(source(thrown), request));
+    expect(error).toBeInstanceOf(SecretError);
+    expect(error).toMatchObject({ code: 'ERR_SECRET_UNREADABLE', cause: thrown, triesLeft: request.triesLeft });
+    expect(error.message).toBe(`the function that gives the ${request.kind} of ${request.of} failed`);
+  });
+
+  test.each([
+    new HoldfastError('ERR_INTERRUPTED', 'interrupted'),
+    new SecretError('ERR_SECRET_REQUIRED', 'nobody there'),
+    new DOMException('stop', 'AbortError'),
+  ])('an error of ours and an abort come through: %p', async (thrown) => {
     await expect(askSecret(() => Promise.reject(thrown), request)).rejects.toBe(thrown);
   });
 });

@@ -87,7 +87,11 @@ describe('an invalid signature and the clock', () => {
   test.each<[date: string, hint: RegExp]>([
     ['Mon, 04 May 2026 13:00:00 GMT', /^set the clock of this machine: it is 3600 s behind the service;/],
     ['Mon, 04 May 2026 11:58:30 GMT', /^set the clock of this machine: it is 90 s ahead of the service;/],
-    ['Mon, 04 May 2026 12:00:05 GMT', /^the clock is right \(within 60 s\);/],
+    // A Date is cut off to whole seconds: the service's clock is up to one later.
+    ['Mon, 04 May 2026 12:00:59 GMT', /^the clock is right: it agrees with the service's to within 60 s;/],
+    ['Mon, 04 May 2026 12:00:05 GMT', /^the clock is right: it agrees with the service's to within 6 s;/],
+    ['Mon, 04 May 2026 12:00:00 GMT', /^the clock is right: it agrees with the service's to within 1 s;/],
+    ['Mon, 04 May 2026 11:59:57 GMT', /^the clock is right: it agrees with the service's to within 3 s;/],
     ['', /^check the clock of this machine;/],
     ['yesterday', /^check the clock of this machine;/],
   ])('the service says %p', (date, hint) => {
@@ -116,6 +120,18 @@ describe('the envelope', () => {
       awsCode,
       message: `${HOST} answered 400 ${awsCode} (request c0ffee)`,
     });
+  });
+
+  test.each([
+    'Client sent an HTTP request to an HTTPS server.\n',
+    '<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>',
+    "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+  ])('of a port that wants TLS: %s', (body) => {
+    expect(refusal(answer(400, body), HOST, NOW)).toMatchObject({
+      code: 'ERR_SERVICE_ANSWER_INVALID',
+      hint: 'begin the endpoint with https://: TLS is spoken at that port',
+    });
+    expect(refusal(answer(404, body), HOST, NOW).hint).toMatch(/^check the endpoint and any proxy/);
   });
 
   test('has its text in Message too, and may lack everything else', () => {

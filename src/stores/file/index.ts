@@ -30,7 +30,7 @@ export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> 
   return inTime(`opening the ${name}`, options, async (signal) => {
     const { data, stat } = await read(signal);
     // What the file is comes first: to be told of the permissions of what is no key helps nobody.
-    const found = findKey(data, name);
+    const found = await findKey(data, name);
     if (stat) checkExposure(stat, name, options, process.getuid?.());
     return openFound(found, name, { ...options, secret });
   });
@@ -74,7 +74,7 @@ export async function openKeyBytes(data: string | Uint8Array, options: KeyBytesO
     });
   }
   return inTime(`opening the ${name}`, options, async () =>
-    openFound(findKey(typeof data === 'string' ? Buffer.from(data) : data, name), name, options),
+    openFound(await findKey(typeof data === 'string' ? Buffer.from(data) : data, name), name, options),
   );
 }
 
@@ -104,7 +104,11 @@ export function openKeyObject(key: KeyObject, options: KeyObjectOptions = {}): O
 const inTime = <T>(what: string, options: OpenOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
   within(options, what, (signal) => orAborted(work(signal), signal));
 
-async function openFound(found: ReturnType<typeof findKey>, name: string, options: OpenOptions): Promise<OpenKey> {
+async function openFound(
+  found: Awaited<ReturnType<typeof findKey>>,
+  name: string,
+  options: OpenOptions,
+): Promise<OpenKey> {
   const { purpose, signal, deadline } = options;
   const { key, certificates } = await unlockKey(found, options.secret, { kind: 'passphrase', of: name, purpose });
   return nodeKey(key, { name, signal, deadline, certificates: sortCertificates(certificates, key) });

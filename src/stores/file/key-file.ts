@@ -3,7 +3,7 @@ import { read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
 import { orUndecryptable, viewOf } from './cipher-box.ts';
-import { type Decrypt, decryptPkcs8, decryptTraditional } from './decrypt.ts';
+import type { Decrypt } from './decrypt.ts';
 import {
   checkPkcs8Algorithm,
   isKeyLabel,
@@ -46,7 +46,7 @@ export interface FoundKey {
  * @throws {HoldfastError} `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_AMBIGUOUS`: each says what the content is
  * instead, and none repeats anything of it
  */
-export function findKey(content: Uint8Array, name: string): FoundKey | FoundPkcs12 {
+export async function findKey(content: Uint8Array, name: string): Promise<FoundKey | FoundPkcs12> {
   // Windows' Notepad begins UTF-8 with a byte order mark.
   const data = content[0] === 0xef && content[1] === 0xbb && content[2] === 0xbf ? content.subarray(3) : content;
   const text = viewOf(data).toString('latin1');
@@ -56,11 +56,11 @@ export function findKey(content: Uint8Array, name: string): FoundKey | FoundPkcs
   }
   if (/-----BEGIN [^-]*-----/.test(text)) return findInPem(readPem(text, name), name);
   if (isPkcs12(data)) return { pkcs12: data };
-  if (data[0] === 0x30 && read(data)) return { ...keyInDer(data, name), certificates: [] };
+  if (data[0] === 0x30 && read(data)) return { ...(await keyInDer(data, name)), certificates: [] };
   throw notAtAll(data, name);
 }
 
-function findInPem(blocks: readonly PemBlock[], name: string): FoundKey {
+async function findInPem(blocks: readonly PemBlock[], name: string): Promise<FoundKey> {
   const [key, ...others] = blocks.filter(({ label }) => isKeyLabel(label));
   if (!key) throw notInPem(blocks, name);
   if (others.length > 0) {
@@ -73,16 +73,21 @@ function findInPem(blocks: readonly PemBlock[], name: string): FoundKey {
 
   const der = decodePem(key, name);
   const dekInfo = key.headers.get('DEK-Info');
-  const found = dekInfo === undefined ? keyInDer(der, name) : { der, decrypt: decryptTraditional(der, dekInfo, name) };
+  const found =
+    dekInfo === undefined
+      ? await keyInDer(der, name)
+      : { der, decrypt: (await import('./decrypt.ts')).decryptTraditional(der, dekInfo, name) };
   const certificates = blocks.filter(({ label }) => label === 'CERTIFICATE' || label === 'X509 CERTIFICATE');
   return { ...found, certificates: certificates.map((block) => decodePem(block, name)) };
 }
 
-function keyInDer(der: Uint8Array, name: string): Omit<FoundKey, 'certificates'> {
+/** Most keys of daemons are not encrypted: what can decrypt is loaded when it is needed. */
+async function keyInDer(der: Uint8Array, name: string): Promise<Omit<FoundKey, 'certificates'>> {
   if (!read(der)) throw damagedPem(name, 'the DER in it does not end where it says');
   const form = keyFormOf(der);
   if (form === undefined) throw notInDer(der, name);
-  return { der, decrypt: form === 'encrypted' ? decryptPkcs8(der, name) : undefined };
+  if (form !== 'encrypted') return { der, decrypt: undefined };
+  return { der, decrypt: (await import('./decrypt.ts')).decryptPkcs8(der, name) };
 }
 
 /**

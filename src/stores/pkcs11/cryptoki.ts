@@ -1,5 +1,3 @@
-import { endianness } from 'node:os';
-
 /** The numbers of PKCS#11 v2.40 (pkcs11t.h) that this store needs, under their own names. */
 export const CK = {
   CKF_RW_SESSION: 0x2,
@@ -54,8 +52,11 @@ export const CURVES: readonly {
   { name: 'P-521', oid: '06052b81040023', size: 66 },
 ];
 
+/** Without `node:os`, which a start would have to load. */
+const IS_LITTLE_ENDIAN: boolean = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
 /** A `CK_ULONG` as the machine has it: 8 octets, 4 on Windows and on 32-bit systems. */
 export function ulongOf(bytes: Buffer): bigint {
-  const ordered = endianness() === 'LE' ? Buffer.from(bytes).reverse() : bytes;
+  const ordered = IS_LITTLE_ENDIAN ? Buffer.from(bytes).reverse() : bytes;
   return BigInt(`0x${ordered.toString('hex') || '0'}`);
 }

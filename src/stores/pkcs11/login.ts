@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { HoldfastError, SecretError } from '../../errors.ts';
 import { orAborted } from '../../limits.ts';
 import { askSecret, asksPerson, type Secret, type SecretSource } from '../../secret.ts';
@@ -99,7 +99,8 @@ export function checkTries({ connection, stored, options }: PinSource): number |
 export function sendPin({ connection }: PinSource, session: Buffer, user: number, secret: Secret): void {
   const { module, memory } = connection;
   const refused = refusalsOf(connection, user, secret);
-  const isIn = user === CK.CKU_USER && memory.accepted === quickHash(connection, secret);
+  const isUser = user === CK.CKU_USER;
+  const isIn = isUser && memory.accepted !== undefined && memory.accepted === quickHash(connection, secret);
   if (!isIn) refused.check();
   try {
     module.pkcs11.C_Login(session, user, secret.reveal());
@@ -114,12 +115,12 @@ export function sendPin({ connection }: PinSource, session: Buffer, user: number
     throw loginError(connection, code, thrown);
   }
   refused.clear();
-  if (user === CK.CKU_USER) memory.accepted = quickHash(connection, secret);
+  if (isUser) memory.accepted = quickHash(connection, secret);
 }
 
 /** For as long as the login lasts, which the module keeps the PIN for as well. */
 const quickHash = ({ module }: Connection, { bytes }: Secret): string =>
-  createHmac('sha256', module.salt).update(bytes).digest('hex');
+  createHash('sha256').update(module.salt).update(bytes).digest('hex');
 
 /** A process that is logged in answers "already" whatever the PIN: compare with the one it let us in with, if it was us. */
 function checkAgainstLogin(connection: Connection, secret: Secret): void {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { realpath } from 'node:fs/promises';
+import { realpathSync } from 'node:fs';
 import type { PKCS11 } from 'pkcs11js';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
 import { CK } from './cryptoki.ts';
@@ -66,7 +66,7 @@ const IN_FLIGHT = 3;
  * @throws {HoldfastError} `ERR_MODULE_NOT_FOUND`, `ERR_MODULE_FAILED`, `ERR_DRIVER_*`
  */
 export async function useModule(path: string): Promise<ModuleUse> {
-  const real = await realPathOf(path);
+  const real = realPathOf(path);
   const { PKCS11 } = await loadDriver();
   // Nothing awaits from here on, so two opens at once cannot both load or both initialise.
   const { modules, places } = registry();
@@ -82,9 +82,9 @@ export async function useModule(path: string): Promise<ModuleUse> {
   return { path, pkcs11: loaded.pkcs11, salt: loaded.salt, tokens: loaded.tokens, places, release };
 }
 
-async function realPathOf(path: string): Promise<string> {
+function realPathOf(path: string): string {
   try {
-    return await realpath(path);
+    return realpathSync.native(path);
   } catch (cause) {
     if (systemCodeOf(cause) === 'ENOENT' || systemCodeOf(cause) === 'ENOTDIR') {
       throw new HoldfastError('ERR_MODULE_NOT_FOUND', `there is no PKCS#11 module at ${path}`, {

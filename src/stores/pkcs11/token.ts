@@ -1,4 +1,5 @@
 import { HoldfastError } from '../../errors.ts';
+import { printable } from '../../read-file.ts';
 import { type Address, listing, uriWith } from './address.ts';
 import { CK, CKF, ulongOf } from './cryptoki.ts';
 import { guarded } from './faults.ts';
@@ -72,7 +73,7 @@ export function closeSession({ pkcs11 }: ModuleUse, session: Buffer): void {
 }
 
 /** Labels are text of anybody's making: no line breaks and no terminal codes from there. */
-export const oneLine = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ');
+export const oneLine = (text: string): string => printable(text, ' ');
 
 /** `token "prod"`. */
 export const tokenInWords = ({ label, serial }: Token): string => `token "${oneLine(label || serial)}"`;

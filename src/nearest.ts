@@ -3,7 +3,7 @@ export function nearest(word: string, names: readonly string[]): string | undefi
   const limit = Math.max(2, Math.floor(word.length / 4));
   let best: { name: string; distance: number } | undefined;
   for (const name of names) {
-    const distance = editDistance(word.toLowerCase(), name);
+    const distance = editDistance(word.toLowerCase(), name.toLowerCase());
     if (distance <= limit && (best === undefined || distance < best.distance)) best = { name, distance };
   }
   return best?.name;
