@@ -6,6 +6,7 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { openKey, parseKeyUri, storeOf } from '../dist/index.js';
 import { startLocalRolesAnywhere } from '../dist/local/index.js';
@@ -77,6 +78,15 @@ async function timed(node, args) {
   return { milliseconds: Number(process.hrtime.bigint() - started) / 1e6, stdout };
 }
 
+/** bare.mjs as CommonJS, which Node starts sooner. */
+function bareAsCommonJs() {
+  const driver = JSON.stringify(fileURLToPath(import.meta.resolve('pkcs11js')));
+  const text = readFileSync(join(import.meta.dirname, 'bare.mjs'), 'utf8')
+    .replace(/^import (.+) from ('node:[a-z]+');$/gm, 'const $1 = require($2);')
+    .replace("await import('pkcs11js')", () => `{ default: require(${driver}) }`);
+  return write('bare.cjs', `(async () => {\n${text}\n})();\n`);
+}
+
 /** What one run loads. */
 async function loadedBy(node, args) {
   const path = join(place, 'loaded.json');
@@ -93,14 +103,20 @@ async function compareLoaded(node, store) {
 }
 
 const stores = [await fileKey(), await tokenKey()];
+const commonJs = bareAsCommonJs();
 const whole = [];
 const steps = [];
 const loads = [];
 for (const major of values.nodes.split(',')) {
   const node = nodeBinary(major);
   for (const store of stores) {
-    const kinds = { empty: ['-e', '0'], bare: ['bench/bare.mjs', store.config], holdfast: store.args };
-    const times = { empty: [], bare: [], holdfast: [] };
+    const kinds = {
+      empty: ['-e', '0'],
+      bare: ['bench/bare.mjs', store.config],
+      commonJs: [commonJs, store.config],
+      holdfast: store.args,
+    };
+    const times = { empty: [], bare: [], commonJs: [], holdfast: [] };
     const phases = [];
     for (let run = -1; run < runs; run += 1) {
       for (const [kind, args] of Object.entries(kinds)) {
@@ -112,15 +128,21 @@ for (const major of values.nodes.split(',')) {
     }
     loads.push([major, store.name, ...(await compareLoaded(node, store))]);
     const of = (kind) => median(times[kind]).toFixed(0);
-    const ratios = times.holdfast.map((time, run) => time / times.bare[run]);
-    whole.push([major, store.name, of('empty'), of('bare'), of('holdfast'), median(ratios).toFixed(2)]);
+    const ratio = (kind) => median(times.holdfast.map((time, run) => time / times[kind][run])).toFixed(2);
+    const columns = ['empty', 'bare', 'commonJs', 'holdfast'].map(of);
+    whole.push([major, store.name, ...columns, ratio('bare'), ratio('commonJs')]);
     const step = (name) => median(phases.map((phase) => phase[name])).toFixed(1);
     steps.push([major, store.name, ...['start', 'load', 'open', 'sign', 'request'].map(step)]);
   }
 }
 
-console.log(`${machine()}; medians of ${runs} interleaved runs, milliseconds; the ratio is the median of the pairs\n`);
-console.log(table(['Node', 'key', 'node -e 0', 'bare script', 'credential-process', 'ratio'], whole));
+console.log(`${machine()}; medians of ${runs} interleaved runs, milliseconds; a ratio is the median of the pairs\n`);
+console.log(
+  table(
+    ['Node', 'key', 'node -e 0', 'bare script', 'as CommonJS', 'credential-process', 'ratio', 'to CommonJS'],
+    whole,
+  ),
+);
 console.log('\nThe same session through the library, by step:\n');
 console.log(table(['Node', 'key', 'start', 'load', 'open', 'sign', 'request'], steps));
 console.log(

@@ -39,9 +39,6 @@ export interface Certificate {
 
 const known = new WeakMap<Certificate, { x509: X509Certificate; key: KeyObject | undefined }>();
 
-/** By the bytes that we handed out ourselves: a store gives them back as they are. */
-const parsed = new WeakMap<Uint8Array, Certificate>();
-
 /**
  * One certificate from its DER.
  *
@@ -49,8 +46,6 @@ const parsed = new WeakMap<Uint8Array, Certificate>();
  * @throws {HoldfastError} `ERR_CERTIFICATE_INVALID`
  */
 export function parseCertificate(der: Uint8Array, name = 'the certificate'): Certificate {
-  const before = parsed.get(der);
-  if (before) return before;
   let x509: X509Certificate;
   let validity: readonly [notBefore: Date, notAfter: Date];
   try {
@@ -86,7 +81,6 @@ export function parseCertificate(der: Uint8Array, name = 'the certificate'): Cer
     },
   };
   known.set(certificate, { x509, key });
-  parsed.set(certificate.der, certificate);
   return certificate;
 }
 

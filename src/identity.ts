@@ -4,7 +4,7 @@ import { HoldfastError, messageOf } from './errors.ts';
 import { orAborted, within } from './limits.ts';
 import { checkOptions } from './option-types.ts';
 import { printable } from './read-file.ts';
-import type { Signer } from './signer.ts';
+import type { HashName, Signer } from './signer.ts';
 import { openKey, storeOf } from './stores/index.ts';
 import type { OpenKey, OpenOptions } from './stores/store.ts';
 import { type KeyUri, parseKeyUri } from './uri.ts';
@@ -82,9 +82,25 @@ const CALLERS = 'a signer of the caller';
 const bound = (signer: CallerSigner, limits: OpenOptions): Signer => ({
   sign: (message, hash) =>
     within(limits, `the signature of ${signer.description ?? CALLERS}`, (signal) =>
-      orAborted(signer.sign(message, hash), signal),
+      orAborted(signatureOf(signer, message, hash), signal),
     ),
 });
+
+async function signatureOf(signer: CallerSigner, message: Uint8Array, hash: HashName | undefined): Promise<Uint8Array> {
+  try {
+    return await signer.sign(message, hash);
+  } catch (cause) {
+    if (cause instanceof HoldfastError) throw cause;
+    throw new HoldfastError(
+      'ERR_SIGNING_FAILED',
+      `${signer.description ?? CALLERS} did not sign: ${messageOf(cause)}`,
+      {
+        hint: 'look at the cause: that is what its function "sign" threw',
+        cause,
+      },
+    );
+  }
+}
 
 /**
  * The same options, with their paths and key URIs parsed. What came out of a pipe is kept as long as its parsed URI is:

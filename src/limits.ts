@@ -7,6 +7,9 @@ export interface Limits {
   deadline?: number | undefined;
 }
 
+/** The signal of those who gave neither signal nor deadline: nobody listens to it, which a fast token is worth. */
+const NEVER: AbortSignal = new AbortController().signal;
+
 /** setTimeout fires at once beyond this. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -20,6 +23,7 @@ export async function within<T>(
   what: string,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  if (!signal && deadline === undefined) return work(NEVER);
   const controller = new AbortController();
   const interrupt = (): void => controller.abort(signal && interrupted(signal, what));
   const expire = (): void => {
@@ -43,6 +47,7 @@ export async function within<T>(
 
 /** The promise's outcome, or the signal's reason if that comes first. The promise itself cannot be stopped. */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal === NEVER) return promise;
   let abort = (): void => {};
   const aborted = new Promise<never>((_, reject) => {
     abort = () => reject(signal.reason as HoldfastError);

@@ -8,7 +8,11 @@ const isText = (value: unknown): boolean => typeof value === 'string';
 const isBytes = (value: unknown): boolean => value instanceof Uint8Array;
 const isFunction = (value: unknown): boolean => typeof value === 'function';
 const isUri = (value: unknown): boolean =>
-  isObject(value) && isText(value.scheme) && isText(value.location) && value.path instanceof Map;
+  isObject(value) &&
+  isText(value.scheme) &&
+  isText(value.location) &&
+  value.path instanceof Map &&
+  value.query instanceof Map;
 const isSignal = (value: unknown): boolean =>
   isObject(value) && typeof value.aborted === 'boolean' && isFunction(value.addEventListener);
 
@@ -53,6 +57,7 @@ const OPTIONS: ReadonlyMap<string, Rule> = new Map([
   ['deadline', MILLISECONDS],
   ['notify', FUNCTION],
   ['purpose', TEXT],
+  ['allowCommands', FLAG],
   ['strictFiles', FLAG],
 ]);
 
@@ -87,7 +92,7 @@ export function checkOptions<T extends object>(options: T): T {
   if (!isObject(options)) throw wrongType('the options', 'an object');
   // No proxy is false: null may mean that too, and must not get the environment's.
   if ('proxy' in options && options.proxy === null) throw wrongType('the option "proxy"', PROXY[0]);
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null)) as T;
+  const given = Object.fromEntries(entriesOf(options).filter(([, value]) => value !== null)) as T;
   checkNames(given);
   checkTypes(given, OPTIONS, '');
   if ('signer' in given && given.signer) checkTypes(given.signer, SIGNER, 'signer.');
@@ -105,6 +110,13 @@ function checkNames(given: object): void {
   throw new HoldfastError('ERR_OPTION_INVALID', message, {
     hint: near === undefined ? `there are ${[...OPTIONS.keys()].join(', ')}` : `did you mean "${near}"?`,
   });
+}
+
+/** Inherited ones too: a caller may keep defaults in a prototype. */
+function entriesOf(options: object): [name: string, value: unknown][] {
+  const names: string[] = [];
+  for (const name in options) names.push(name);
+  return names.map((name) => [name, (options as Record<string, unknown>)[name]]);
 }
 
 /** @throws {HoldfastError} `ERR_OPTION_INVALID` */

@@ -1,4 +1,4 @@
-import { close, constants, fstatSync, open, read, type Stats } from 'node:fs';
+import { close, constants, fstatSync, open, read, readdirSync, readFileSync, type Stats } from 'node:fs';
 import { HoldfastError, messageOf, systemCodeOf } from './errors.ts';
 import { interrupted } from './limits.ts';
 
@@ -61,6 +61,7 @@ export async function readDescriptor(fd: number, options: ReadOptions): Promise<
     if (!stat.isFIFO() && !stat.isSocket()) {
       throw notReadable(`the ${name} would come from a device`, 'redirect a file or a pipe into it');
     }
+    if (isWrittenHere(fd, stat)) throw notOpen(name, 'it belongs to Node itself');
     const data = await drain(fd, options, name);
     if (data.length > 0) return { data, stat };
     throw notReadable(
@@ -70,9 +71,37 @@ export async function readDescriptor(fd: number, options: ReadOptions): Promise<
   } catch (cause) {
     if (cause instanceof HoldfastError) throw cause;
     if (options.signal?.aborted) throw interrupted(options.signal, `reading the ${name}`);
-    if (systemCodeOf(cause) !== 'EBADF') throw unreadable(name, '', cause);
-    const hint = 'open it where this process is started (3<FILE in a shell); a pipe can be read only once';
-    throw new HoldfastError('ERR_FILE_NOT_FOUND', `there is no ${name} (EBADF)`, { hint, cause });
+    const code = systemCodeOf(cause);
+    if (code === 'EBADF' || code === 'ENOTCONN') throw notOpen(name, code, cause);
+    throw unreadable(name, '', cause);
+  }
+}
+
+const notOpen = (name: string, why: string, cause?: unknown): HoldfastError =>
+  new HoldfastError('ERR_FILE_NOT_FOUND', `there is no ${name} (${why})`, {
+    hint: 'open it where this process is started (3<FILE in a shell); a pipe can be read only once',
+    cause,
+  });
+
+/**
+ * A pipe whose other end is in this process too: Node's own, to wake its event loop. To read such a one hangs Node or ends
+ * it. Linux tells; elsewhere nobody does.
+ */
+function isWrittenHere(fd: number, { dev, ino }: Stats): boolean {
+  const writes = (other: string): boolean => {
+    try {
+      const stat = fstatSync(Number(other));
+      if (Number(other) === fd || stat.ino !== ino || stat.dev !== dev) return false;
+      const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${other}`, 'latin1'))?.[1];
+      return (Number.parseInt(flags ?? '0', 8) & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
+    } catch {
+      return false; // the one with which the directory was read
+    }
+  };
+  try {
+    return readdirSync('/proc/self/fd').some(writes);
+  } catch {
+    return false;
   }
 }
 

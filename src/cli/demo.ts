@@ -188,7 +188,8 @@ async function credentialProcess(
 /** GetCallerIdentity through an unmodified AWS SDK client. */
 async function callerOf(service: LocalRolesAnywhere, given: Omit<ProcessCredentials, 'Expiration'>): Promise<string> {
   const sdk = await import('@aws-sdk/client-sts').catch((cause: unknown) => {
-    if (systemCodeOf(cause) === 'ERR_MODULE_NOT_FOUND') return undefined;
+    // The one of import(), or the one of require(), which the bundle has in its place.
+    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(systemCodeOf(cause) ?? '')) return undefined;
     throw cause;
   });
   if (!sdk) return 'not asked: the package @aws-sdk/client-sts is not installed';

@@ -7,12 +7,16 @@ import { run } from './run.ts';
 /** Milliseconds that a command has to put its key away after a signal. A call inside a driver cannot be cancelled. */
 const GRACE = 3000;
 
+/** Milliseconds in which a signal that comes again is the same one: timeout(1) sends it to the child and to its group. */
+const REPEATED = 500;
+
 const output = makeOutput(process.stdout, process.stderr, process.env);
 const stop = new AbortController();
 const interrupted = new HoldfastError('ERR_INTERRUPTED', 'interrupted');
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 type Signal = keyof typeof SIGNALS;
 let interruptedBy: Signal | undefined;
+let interruptedAt = 0;
 
 // A reader that went away is its own affair; whatever else goes wrong is reported where it is written.
 process.stdout.on('error', () => undefined);
@@ -36,8 +40,12 @@ function leave(by: Signal): never {
 
 for (const name of signals) {
   process.on(name, () => {
-    if (interruptedBy !== undefined) leave(interruptedBy);
+    if (interruptedBy !== undefined) {
+      if (Date.now() - interruptedAt >= REPEATED) leave(interruptedBy);
+      return;
+    }
     interruptedBy = name;
+    interruptedAt = Date.now();
     setTimeout(leave, GRACE, name);
     stop.abort(interrupted);
   });

@@ -178,6 +178,17 @@ describe('interrupted', () => {
     },
   );
 
+  test('twice within some milliseconds, as timeout(1) does, is once: what was begun is put away', async () => {
+    const temporary = await mkdtemp(join(dir, 'tmp-'));
+    const { child, finished, saw } = start([MAIN, 'local', '--port', '0'], { env: { TMPDIR: temporary } });
+    await saw('endpoint');
+    expect(await readdir(temporary)).not.toEqual([]);
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGTERM'), 2);
+    expect((await finished).signal).toBe('SIGTERM');
+    expect(await readdir(temporary)).toEqual([]);
+  });
+
   describe('while a thread hangs, as in a driver', () => {
     let hang: string[];
 

@@ -125,12 +125,20 @@ describe('a key on another descriptor', () => {
     expectSigned(await sayInShell('exec "$@" 3< "$KEY"', 'fd:3', 'fd:3'), 2);
   });
 
-  test('that is not open, or one of Node itself', async () => {
+  test('that is not open', async () => {
     const [missing] = await sayInShell('exec "$@"', 'fd:999');
     expect(missing).toMatch(/^ERR_FILE_NOT_FOUND there is no key file on descriptor 999 \(EBADF\)/);
-    const [own] = await sayInShell('exec "$@"', '--deadline', '500', 'fd:3');
-    expect(own).toMatch(/^ERR_(FILE_UNREADABLE|SIGNING_TIMEOUT)/);
   });
+
+  // Node's own pipes wake its event loop: what reads one takes its bytes away, or ends the process.
+  test.each(Array.from({ length: 18 }, (_, index) => index + 3))(
+    "%i, which is one of Node itself or nobody's",
+    async (fd) => {
+      // One above 9 may have come from whoever runs this.
+      const [line] = await sayInShell('exec "$@"', '--deadline', '500', `fd:${fd}`);
+      expect(line).toMatch(fd < 10 ? /^ERR_FILE_(UNREADABLE|NOT_FOUND) / : /^ERR_/);
+    },
+  );
 });
 
 describe('in one process', () => {

@@ -131,6 +131,12 @@ describe.each([
     const { stdout } = await run(join(project, 'node_modules/.bin/holdfast'), ['version'], { cwd: project });
     expect(stdout).toContain(manifest.version);
   });
+
+  test('the demo runs, and says what it left out without an AWS SDK', async () => {
+    const args = ['demo', '--store', 'file'];
+    const { stdout } = await run(join(project, 'node_modules/.bin/holdfast'), args, { cwd: project });
+    expect(stdout).toContain('not asked: the package @aws-sdk/client-sts is not installed');
+  }, 30_000);
 });
 
 /** A program of a development package, run by the Node that runs this. */

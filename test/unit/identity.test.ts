@@ -81,6 +81,18 @@ describe('a key in a file', () => {
 });
 
 describe("a signer of the caller's", () => {
+  test.each([[new Error('no battery')], [null], ['text']])(
+    'that throws %p is a signature that failed',
+    async (thrown) => {
+      const signer: CallerSigner = { sign: () => Promise.reject(thrown) };
+      const signing = withIdentity({ signer, certificate: own.certificate }, (me) => me.signer.sign(MESSAGE));
+      expect(await signing.catch((error: unknown) => error)).toMatchObject({
+        code: 'ERR_SIGNING_FAILED',
+        cause: thrown,
+      });
+    },
+  );
+
   test('signs for the first certificate that is no CA certificate', async () => {
     const identity = await identityOf({
       signer: own.signer,

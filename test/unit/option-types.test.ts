@@ -22,7 +22,7 @@ const WRONG: readonly (readonly [name: string, expected: string, values: readonl
   ...['trustAnchorArn', 'profileArn', 'roleArn', 'roleSessionName', 'region', 'endpoint', 'caBundle', 'purpose'].map(
     (name) => [name, 'a string', [1, true, {}, Buffer.from(SECRET), uri]] as const,
   ),
-  ...['useFipsEndpoint', 'useDualstackEndpoint', 'strictFiles'].map(
+  ...['useFipsEndpoint', 'useDualstackEndpoint', 'strictFiles', 'allowCommands'].map(
     (name) => [name, 'true or false', [1, 'yes', {}]] as const,
   ),
   ...['durationSeconds', 'attempts'].map((name) => [name, 'a number', [SECRET, true, {}]] as const),
@@ -146,6 +146,17 @@ describe('an option that no door knows is refused at every door', () => {
     expect(await rejectionOf(asked)).not.toMatchObject({ code: 'ERR_OPTION_INVALID' });
     await provider.close();
   });
+});
+
+test('an inherited option counts', () => {
+  const options = Object.assign(Object.create({ strictFiles: true, attempts: 2 }), { region: 'eu-west-1' });
+  expect(checkOptions(options)).toEqual({ strictFiles: true, attempts: 2, region: 'eu-west-1' });
+  expect(() => checkOptions(Object.create({ intermediates: 'x' }))).toThrow('intermediates');
+});
+
+test('half a key URI is none', () => {
+  const key = { scheme: 'file', location: 'x', path: new Map() };
+  expect(() => checkOptions({ key })).toThrow('must be a string or a parsed key URI');
 });
 
 describe('null', () => {

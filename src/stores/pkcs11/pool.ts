@@ -51,38 +51,44 @@ export interface SessionPool {
 
 export function sessionPool(places: Places, open: () => Buffer, close: (session: Buffer) => void): SessionPool {
   const idle: Buffer[] = [];
-  const running = new Set<Promise<unknown>>();
+  let busy = 0;
+  let whenQuiet: (() => void) | undefined;
 
+  /** In a place that is taken already, and given back here. */
   async function work<T>(use: (session: Buffer) => Promise<T>, signal: AbortSignal): Promise<T> {
-    signal.throwIfAborted();
-    const session = idle.pop() ?? open();
+    busy += 1;
+    let session: Buffer | undefined;
     let sound = false;
     try {
+      signal.throwIfAborted();
+      session = idle.pop() ?? open();
       const result = await use(session);
       sound = !signal.aborted;
       return result;
     } finally {
       // A failed call may leave its operation active: such a session is not used again.
-      if (sound) idle.push(session);
-      else close(session);
+      if (session && sound) idle.push(session);
+      else if (session) close(session);
+      busy -= 1;
+      places.give();
+      if (busy === 0) whenQuiet?.();
     }
   }
 
   return {
     async run(use, signal) {
       await places.take(signal);
-      const working = work(use, signal).finally(() => {
-        running.delete(working);
-        places.give();
-      });
-      running.add(working);
-      return orAborted(working, signal);
+      return orAborted(work(use, signal), signal);
     },
     get busy() {
-      return running.size;
+      return busy;
     },
     async drain() {
-      await Promise.allSettled(running);
+      if (busy > 0) {
+        await new Promise<void>((resolve) => {
+          whenQuiet = resolve;
+        });
+      }
       for (const session of idle.splice(0)) close(session);
     },
   };
