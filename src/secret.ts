@@ -1,7 +1,7 @@
 import { isAbsolute } from 'node:path';
 import { HoldfastError, messageOf, SecretError } from './errors.ts';
 import { readBounded } from './read-file.ts';
-import { type KeyUri, parseKeyUri, textOf } from './uri.ts';
+import { parseKeyUri } from './uri.ts';
 
 /** A secret as the caller has it, or a function that fetches it when it is needed and not before. */
 export type SecretSource = string | Uint8Array | SecretFunction;
@@ -14,6 +14,18 @@ export interface SecretFunction {
   (request: SecretRequest): SecretValue | Promise<SecretValue>;
   /** True when it asks a person each time. Default: false. */
   readonly interactive?: boolean | undefined;
+  /** Where a stored secret lies, so that it can be told from the same secret elsewhere. Default: unknown. */
+  readonly origin?: SecretOrigin | undefined;
+}
+
+/** A place that a key URI names. */
+export interface SecretOrigin {
+  readonly kind: 'file' | 'variable' | 'descriptor' | 'credential' | 'command' | 'value';
+  /**
+   * The path of a file or credential, the name of a variable, the number of a descriptor, the SHA-256 of a command's
+   * text in hex; empty for a value. Never a secret.
+   */
+  readonly name: string;
 }
 
 /** `undefined` means: there is nobody to ask. A `Secret` is wiped after its use, bytes stay the caller's. */
@@ -118,8 +130,12 @@ const waysFor = ({ kind }: SecretRequest): string => {
   return kind === 'PIN' ? file : `${file}, or give --pkcs8-password`;
 };
 
-/** Largest secret file that is read, bytes. */
-const SECRET_FILE_LIMIT = 4096;
+/** Largest secret that is read from somewhere, bytes. */
+export const SECRET_LIMIT = 4096;
+
+/** Without its one final line end. */
+export const withoutLineEnd = (data: Buffer): Buffer =>
+  data.subarray(0, data.at(-1) === 0x0a ? (data.at(-2) === 0x0d ? -2 : -1) : undefined);
 
 /**
  * The secret in a file, read when asked, without its final line end.
@@ -127,13 +143,13 @@ const SECRET_FILE_LIMIT = 4096;
  * @param source an absolute path, or its `file:` URI (RFC 7512 §2.4 `pin-source`)
  * @throws {SecretError} `ERR_SECRET_UNREADABLE` when asked
  */
-export function secretFromFile(source: string): SecretSource {
-  return async () => {
-    const path = pathOf(source);
+export function secretFromFile(source: string): SecretFunction {
+  const path = pathOf(source);
+  const read = async (): Promise<Secret> => {
+    if (path === undefined) throw noSource();
     try {
-      const { data } = await readBounded(path, { limit: SECRET_FILE_LIMIT, what: 'secret file' });
-      const end = data.at(-1) === 0x0a ? (data.at(-2) === 0x0d ? -2 : -1) : undefined;
-      const secret = new Secret(data.subarray(0, end));
+      const { data } = await readBounded(path, { limit: SECRET_LIMIT, what: 'secret file' });
+      const secret = new Secret(withoutLineEnd(data));
       data.fill(0);
       return secret;
     } catch (cause) {
@@ -141,39 +157,26 @@ export function secretFromFile(source: string): SecretSource {
       throw new SecretError('ERR_SECRET_UNREADABLE', messageOf(cause), { hint, cause });
     }
   };
+  return Object.assign(read, { origin: path === undefined ? undefined : ({ kind: 'file', name: path } as const) });
 }
 
-/**
- * The secret that a key URI carries as `pin-value`, or names as `pin-source` (RFC 7512 §2.4); undefined when it does
- * neither. Nothing is read yet.
- *
- * @throws {HoldfastError} `ERR_URI_INVALID` for both at once, and for a source that is no file
- */
-export function secretOf({ query }: KeyUri): SecretSource | undefined {
-  const value = query.get('pin-value');
-  const source = textOf(query, 'pin-source');
-  if (source === undefined) return value;
-  const refuse = (message: string, hint: string): never => {
-    throw new HoldfastError('ERR_URI_INVALID', message, { hint });
-  };
-  if (value) return refuse('the key URI has a pin-value and a pin-source', 'keep one of them');
-  if (isAbsolute(source.replace(/^file:(\/\/)?(?=\/)/, ''))) return secretFromFile(source);
-  return refuse('the pin-source is neither a file: URI nor an absolute path', 'write pin-source=file:/path/to/secret');
-}
-
-/** The path of a secret's file. What is no path may be the secret itself, so it is not repeated. */
-function pathOf(source: string): string {
-  let uri: KeyUri | undefined;
+/** The path of a secret's file. */
+function pathOf(source: string): string | undefined {
   try {
-    uri = parseKeyUri(source);
-  } catch {}
-  if (uri?.scheme === 'file' && uri.query.size === 0 && isAbsolute(uri.location)) return uri.location;
-  throw new SecretError(
+    const { scheme, location, query } = parseKeyUri(source);
+    return scheme === 'file' && query.size === 0 && isAbsolute(location) ? location : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is no path may be the secret itself, so it is not repeated. */
+const noSource = (): SecretError =>
+  new SecretError(
     'ERR_SECRET_UNREADABLE',
     'the source of the secret is neither an absolute path nor the URI of a file',
     { hint: 'write /path/to/secret or file:/path/to/secret' },
   );
-}
 
 /** Run `use` with a secret and wipe it afterwards, whatever happens. */
 export async function withSecret<T>(

@@ -25,6 +25,13 @@ export interface KeyUri {
 /** Attributes whose value is a secret, wherever they stand: `pin-value`, `auth-value`, and those names mistyped. */
 const isSecret = (name: string): boolean => /pin|pass|auth|secret/i.test(name) && !/-source$/i.test(name);
 
+/** Places that a `pin-source` may name. A command has arguments, and anything else may be the secret itself. */
+const PLACE = /^(file:|\/|[a-z]:[\\/]|env:|fd:|credential:)/i;
+
+/** Whether an attribute may be printed as it is. */
+export const isShown = (name: string, value: Uint8Array): boolean =>
+  /-source$/i.test(name) ? PLACE.test(Buffer.from(value).toString('latin1')) : !isSecret(name);
+
 /** Schemes whose part before the query is no list of attributes, and how it is read. */
 const LOCATION_SCHEMES: ReadonlyMap<string, (text: string) => string> = new Map([
   ['file', readPath],
@@ -157,7 +164,7 @@ export function checkAttributes(uri: KeyUri, known: { path: readonly string[]; q
 
 function keyUri(parts: Pick<KeyUri, 'scheme' | 'location' | 'path' | 'query'>): KeyUri {
   const redacted = (attributes: ReadonlyMap<string, Uint8Array>): [string, Uint8Array][] =>
-    [...attributes].map(([name, value]) => [name, isSecret(name) ? Buffer.from('***') : value]);
+    [...attributes].map(([name, value]) => [name, isShown(name, value) ? value : Buffer.from('***')]);
   const print = (): string => {
     const location = parts.location.replace(/[%?\p{Cc}\p{Cf}\u2028\u2029]/gu, encodeURIComponent);
     const text = formatKeyUri({ scheme: parts.scheme, path: redacted(parts.path), query: redacted(parts.query) });

@@ -5,6 +5,7 @@ import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
 import { CK } from './cryptoki.ts';
 import { loadDriver } from './driver.ts';
 import { fault, returnValueOf } from './faults.ts';
+import type { Remembered } from './pin-record.ts';
 import { makePlaces, type Places } from './pool.ts';
 
 /** What this process knows of one token. PINs are in it as hashes only. */
@@ -13,13 +14,8 @@ export interface TokenMemory {
   connections: number;
   /** The PIN that this process is logged in with, and not a moment longer. */
   accepted: string | undefined;
-  /** PINs that are not sent again, by kind of login and hash. */
-  readonly refused: Map<string, Refusal>;
-}
-
-export interface Refusal {
-  /** What the token said of its PINs when it was locked; undefined when it only refused this PIN. */
-  readonly lockedFlags: number | undefined;
+  /** PINs that are not sent again. */
+  refused: readonly Remembered[];
 }
 
 /** A module in this process. Loading, initialising and logging in belong to the process, so all users share one of these. */
@@ -28,6 +24,8 @@ interface LoadedModule {
   users: number;
   /** We called C_Initialize, so C_Finalize is ours to call. */
   ours: boolean;
+  /** What the module was initialised with. */
+  parameters: string | undefined;
   readonly salt: Uint8Array;
   /** By serial number and label. */
   readonly tokens: Map<string, TokenMemory>;
@@ -36,6 +34,8 @@ interface LoadedModule {
 /** One user's hold on a module. */
 export interface ModuleUse {
   readonly path: string;
+  /** What it was initialised with: with others, the tokens of some modules are others. */
+  readonly parameters: string | undefined;
   readonly pkcs11: PKCS11;
   readonly salt: Uint8Array;
   readonly tokens: Map<string, TokenMemory>;
@@ -57,29 +57,34 @@ const registry = (): Registry => {
   return home[REGISTRY];
 };
 
-/** Signatures in flight in the whole process: fewer than libuv's pool has threads, which file and name look-ups share. */
-const IN_FLIGHT = 3;
+/** Threads that libuv's pool has: as many as the variable says, else four. */
+const THREADS = Number(process.env.UV_THREADPOOL_SIZE ?? 4) || 4;
+
+/** Signatures in flight in the whole process: fewer than there are threads, which file and name look-ups share. */
+const IN_FLIGHT: number = Math.max(1, THREADS - 1);
 
 /**
  * Load and initialise a module, or join those who use it already.
  *
+ * @param parameters text for the reserved argument of C_Initialize, which NSS takes its configuration from
  * @throws {HoldfastError} `ERR_MODULE_NOT_FOUND`, `ERR_MODULE_FAILED`, `ERR_DRIVER_*`
  */
-export async function useModule(path: string): Promise<ModuleUse> {
+export async function useModule(path: string, parameters?: string): Promise<ModuleUse> {
   const real = realPathOf(path);
   const { PKCS11 } = await loadDriver();
   // Nothing awaits from here on, so two opens at once cannot both load or both initialise.
   const { modules, places } = registry();
   const loaded = modules.get(real) ?? load(new PKCS11(), real);
   modules.set(real, loaded);
-  if (loaded.users === 0) initialise(loaded, real);
+  if (loaded.users === 0) initialise(loaded, real, parameters);
+  else if (loaded.parameters !== parameters) throw otherParameters(path);
   loaded.users += 1;
 
   const release = (): void => {
     loaded.users -= 1;
     if (loaded.users === 0) finalise(loaded);
   };
-  return { path, pkcs11: loaded.pkcs11, salt: loaded.salt, tokens: loaded.tokens, places, release };
+  return { path, parameters, pkcs11: loaded.pkcs11, salt: loaded.salt, tokens: loaded.tokens, places, release };
 }
 
 function realPathOf(path: string): string {
@@ -108,17 +113,31 @@ function load(pkcs11: PKCS11, path: string): LoadedModule {
       cause,
     });
   }
-  return { pkcs11, users: 0, ours: false, salt: randomBytes(32), tokens: new Map() };
+  return { pkcs11, users: 0, ours: false, parameters: undefined, salt: randomBytes(32), tokens: new Map() };
 }
 
-function initialise(loaded: LoadedModule, path: string): void {
+/** C_Initialize belongs to the process: whoever comes second cannot have it otherwise. */
+const otherParameters = (path: string): HoldfastError =>
+  new HoldfastError('ERR_MODULE_FAILED', `${path} is in use in this process with another x-init-reserved`, {
+    hint: 'close the key that uses it first, or use one process for each',
+  });
+
+function initialise(loaded: LoadedModule, path: string, parameters: string | undefined): void {
   try {
-    // Without this flag, signatures in parallel crash the process.
-    loaded.pkcs11.C_Initialize({ flags: CK.CKF_OS_LOCKING_OK });
+    loaded.pkcs11.C_Initialize({
+      // Without this flag, signatures in parallel crash the process.
+      flags: CK.CKF_OS_LOCKING_OK,
+      // pkcs11js drops the last character.
+      ...(parameters !== undefined && { libraryParameters: `${parameters} ` }),
+    });
     loaded.ours = true;
+    loaded.parameters = parameters;
   } catch (thrown) {
     // Somebody else in this process had it first: then it is theirs to finalise.
-    if (returnValueOf(thrown) === 0x191) return;
+    if (returnValueOf(thrown) === 0x191) {
+      loaded.parameters = parameters;
+      return;
+    }
     throw fault(
       'ERR_MODULE_FAILED',
       `the PKCS#11 module ${path} did not start`,

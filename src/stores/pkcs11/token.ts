@@ -1,6 +1,7 @@
+import { statSync } from 'node:fs';
 import { HoldfastError } from '../../errors.ts';
 import { printable } from '../../read-file.ts';
-import { type Address, listing, uriWith } from './address.ts';
+import { type Address, LIBRARY_ATTRIBUTES, listing, uriWith } from './address.ts';
 import { CK, CKF, ulongOf } from './cryptoki.ts';
 import { guarded } from './faults.ts';
 import { type ModuleUse, type TokenMemory, useModule } from './modules.ts';
@@ -32,8 +33,10 @@ export interface Connection {
  * @throws {HoldfastError} `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_DRIVER_*`
  */
 export async function connect(address: Address, flags: number = CK.CKF_SERIAL_SESSION): Promise<Connection> {
-  const module = await useModule(address.modulePath);
+  const { path, parameters } = await locate(address);
+  const module = await useModule(path, parameters);
   try {
+    checkLibrary(module, address);
     const token = selectToken(module, address);
     const session = openSession(module, token, flags);
     const memory = memoryOf(module, token);
@@ -52,9 +55,50 @@ export async function connect(address: Address, flags: number = CK.CKF_SERIAL_SE
   }
 }
 
-function memoryOf({ tokens }: ModuleUse, { serial, label }: Token): TokenMemory {
-  const key = `${serial}/${label}`;
-  const memory = tokens.get(key) ?? { connections: 0, accepted: undefined, refused: new Map() };
+/** The module's file and its parameters. To look for it is rare, and costs a URI that has its path nothing. */
+async function locate(address: Address): Promise<{ path: string; parameters: string | undefined }> {
+  const { modulePath: path, moduleName, initReserved } = address;
+  if (path !== undefined && moduleName === undefined && !isDirectory(path)) return { path, parameters: initReserved };
+  const found = (await import('./find-module.ts')).findModule(address);
+  return { path: found.path, parameters: initReserved ?? found.initReserved };
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch {
+    return false; // whoever loads it will say why
+  }
+}
+
+/** RFC 7512 §2.3: what the URI says of the library itself. The module is asked only where it says something. */
+function checkLibrary({ pkcs11, path }: ModuleUse, address: Address): void {
+  const { libraryManufacturer, libraryDescription, libraryVersion } = address;
+  if (libraryManufacturer === undefined && libraryDescription === undefined && !libraryVersion) return;
+  const info = guarded('ERR_MODULE_FAILED', `the PKCS#11 module ${path} does not describe itself`, () =>
+    pkcs11.C_GetInfo(),
+  );
+  const { major, minor } = info.libraryVersion;
+  if (
+    isSame(libraryManufacturer, info.manufacturerID) &&
+    isSame(libraryDescription, info.libraryDescription) &&
+    (!libraryVersion || (libraryVersion.major === major && libraryVersion.minor === minor))
+  ) {
+    return;
+  }
+  const it = `"${oneLine(unpadded(info.libraryDescription))}" of "${oneLine(unpadded(info.manufacturerID))}"`;
+  throw new HoldfastError(
+    'ERR_TOKEN_NOT_FOUND',
+    `the PKCS#11 module ${path} is not the one that ${address.text} names`,
+    {
+      hint: `it calls itself ${it}, version ${major}.${minor}: correct the library-... attributes, or name another module`,
+    },
+  );
+}
+
+function memoryOf({ tokens, parameters = '' }: ModuleUse, { serial, label }: Token): TokenMemory {
+  const key = `${serial}/${label}/${parameters}`;
+  const memory = tokens.get(key) ?? { connections: 0, accepted: undefined, refused: [] };
   tokens.set(key, memory);
   return memory;
 }
@@ -95,11 +139,11 @@ export const askedFor = ({ uri }: Address): (readonly [string, Uint8Array])[] =>
 
 function selectToken(module: ModuleUse, address: Address): Token {
   const tokens = tokensOf(module);
-  const fitting = tokens.filter((token) => fits(token, address));
+  const fitting = tokens.filter((token) => fits(module, token, address));
   const [token] = fitting;
   const uris = (found: readonly Token[]): string[] => found.map((one) => uriOnToken(address, one, askedFor(address)));
   if (!token) {
-    throw new HoldfastError('ERR_TOKEN_NOT_FOUND', `no token in ${address.modulePath} fits ${address.text}`, {
+    throw new HoldfastError('ERR_TOKEN_NOT_FOUND', `no token in ${module.path} fits ${address.text}`, {
       hint:
         tokens.length > 0
           ? listing('these are there', uris(tokens))
@@ -112,7 +156,7 @@ function selectToken(module: ModuleUse, address: Address): Token {
     });
   }
   // "The only token there is" may tomorrow be a stranger's card: something in the URI has to choose.
-  if (![...address.uri.path.keys()].some((name) => name !== 'type')) {
+  if (![...address.uri.path.keys()].some((name) => name !== 'type' && !LIBRARY_ATTRIBUTES.includes(name))) {
     throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${address.text} names neither a token nor a key`, {
       hint: listing('name the token', uris(tokens)),
     });
@@ -148,10 +192,30 @@ function tokensOf({ pkcs11, path }: ModuleUse): Token[] {
 /** Fields are padded with blanks to their full length (PKCS#11 v2.40 §3.2); some modules pad with NUL. */
 const unpadded = (text: string): string => text.replace(/[ \0]+$/, '');
 
-function fits(token: Token, address: Address): boolean {
+/** Whether what the URI wants, if anything, is what a padded field says. */
+const isSame = (wanted: string | undefined, field: string): boolean =>
+  wanted === undefined || unpadded(wanted) === unpadded(field);
+
+function fits(module: ModuleUse, token: Token, address: Address): boolean {
   if (address.slotId !== undefined && address.slotId !== ulongOf(token.slot)) return false;
-  return (['label', 'serial', 'model', 'manufacturer'] as const).every((field) => {
-    const wanted = address[field === 'label' ? 'token' : field];
-    return wanted === undefined || unpadded(wanted) === token[field];
-  });
+  const { token: label, serial, model, manufacturer } = address;
+  return (
+    isSame(label, token.label) &&
+    isSame(serial, token.serial) &&
+    isSame(model, token.model) &&
+    isSame(manufacturer, token.manufacturer) &&
+    fitsSlot(module, token, address)
+  );
+}
+
+/** One call more, for those who ask: what the reader is called. */
+function fitsSlot({ pkcs11 }: ModuleUse, { slot }: Token, address: Address): boolean {
+  const { slotManufacturer, slotDescription } = address;
+  if (slotManufacturer === undefined && slotDescription === undefined) return true;
+  try {
+    const info = pkcs11.C_GetSlotInfo(slot);
+    return isSame(slotManufacturer, info.manufacturerID) && isSame(slotDescription, info.slotDescription);
+  } catch {
+    return false;
+  }
 }
