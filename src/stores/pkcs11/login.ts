@@ -6,7 +6,8 @@ import type { OpenOptions } from '../store.ts';
 import { CK, CKF } from './cryptoki.ts';
 import { fault, guarded, nameOf, returnValueOf } from './faults.ts';
 import { checkNamed } from './named.ts';
-import { pinFlagsOf, refusalsOf } from './refusals.ts';
+import { turnOf } from './pin-guard.ts';
+import { pinFlagsOf } from './refusals.ts';
 import { type Connection, nameOfToken, tokenInWords } from './token.ts';
 
 /** The way to the PIN of one token. */
@@ -90,32 +91,50 @@ export function checkTries({ connection, stored, options }: PinSource): number |
   return undefined;
 }
 
+/** One login with one PIN. */
+export interface ReadyPin {
+  /** Does not wait: between the look at what was refused and the answer of the token nobody else gets a turn. */
+  send(session: Buffer): void;
+  /** To be called in any case. */
+  leave(): void;
+}
+
 /**
- * Log in, at most once with each wrong PIN and each locked token. Does not wait: between the look into the memory and the answer of the
- * token nobody else gets a turn.
+ * Wait until the PIN may be sent, which happens at most once with each wrong PIN and each locked token.
  *
- * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LOCKED`
+ * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LAST_TRY`, `ERR_SECRET_LOCKED`
  */
-export function sendPin({ connection }: PinSource, session: Buffer, user: number, secret: Secret): void {
-  const { module, memory } = connection;
-  const refused = refusalsOf(connection, user, secret);
+export async function readyPin(pin: PinSource, user: number, secret: Secret, signal: AbortSignal): Promise<ReadyPin> {
+  const { connection } = pin;
+  const { memory } = connection;
   const isUser = user === CK.CKU_USER;
+  // The module keeps it as long as the login lasts: it will answer "already", and no try is spent.
   const isIn = isUser && memory.accepted !== undefined && memory.accepted === quickHash(connection, secret);
-  if (!isIn) refused.check();
+  const turn = isIn ? undefined : await turnOf(pin, user, secret, signal);
   try {
-    module.pkcs11.C_Login(session, user, secret.reveal());
-  } catch (thrown) {
-    const code = returnValueOf(thrown);
-    if (code === ALREADY_LOGGED_IN) {
-      checkAgainstLogin(connection, secret);
-      return;
-    }
-    if (isRefusal(code)) refused.add(undefined);
-    if (code === PIN_LOCKED) refused.add(pinFlagsOf(connection));
-    throw loginError(connection, code, thrown);
+    // Others had their turns since it was asked for: this may be the last try by now.
+    if (turn && (pinFlagsOf(connection) ?? 0) & (CKF.USER_PIN_FINAL_TRY | CKF.USER_PIN_LOCKED)) checkTries(pin);
+  } catch (error) {
+    turn?.leave();
+    throw error;
   }
-  refused.clear();
-  if (isUser) memory.accepted = quickHash(connection, secret);
+  return {
+    leave: () => turn?.leave(),
+    send(session) {
+      try {
+        connection.module.pkcs11.C_Login(session, user, secret.reveal());
+        turn?.accepted();
+        if (isUser) memory.accepted = quickHash(connection, secret);
+      } catch (thrown) {
+        const code = returnValueOf(thrown);
+        if (code === ALREADY_LOGGED_IN) return checkAgainstLogin(connection, secret);
+        if (isRefusal(code) || code === PIN_LOCKED) turn?.refused(code === PIN_LOCKED);
+        throw loginError(connection, code, thrown);
+      } finally {
+        turn?.leave();
+      }
+    },
+  };
 }
 
 /** For as long as the login lasts, which the module keeps the PIN for as well. */
@@ -154,7 +173,7 @@ function loginError(connection: Connection, code: number | undefined, thrown: un
 
 /** After a wrong PIN, where the token tells. */
 function triesAfter(connection: Connection): number | undefined {
-  const flags = pinFlagsOf(connection);
+  const flags = pinFlagsOf(connection) ?? 0;
   return flags & CKF.USER_PIN_LOCKED ? 0 : flags & CKF.USER_PIN_FINAL_TRY ? 1 : undefined;
 }
 
@@ -169,7 +188,7 @@ export async function login(pin: PinSource, signal: AbortSignal): Promise<Secret
   checkKeypad(pin.connection);
   const secret = await askPin(pin, signal);
   try {
-    sendPin(pin, session, CK.CKU_USER, secret);
+    (await readyPin(pin, CK.CKU_USER, secret, signal)).send(session);
     return secret;
   } catch (error) {
     secret.wipe();

@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto';
+import { messageOf } from '../../errors.ts';
+import type { Secret, SecretSource } from '../../secret.ts';
+import type { OpenOptions } from '../store.ts';
+import { type PinRecord, pinRecordOf, type Refusal, type Refusals, refusedOriginOf } from './pin-record.ts';
+import { hashPin, isOver, pinFlagsOf, refusedBefore, unreadable } from './refusals.ts';
+import { type Connection, nameOfToken } from './token.ts';
+
+/** A PIN on its way to a token. */
+export interface GuardedPin {
+  readonly connection: Connection;
+  readonly source: SecretSource | undefined;
+  readonly options: OpenOptions;
+  /** A stored PIN is guarded among all processes of the user, a person's within this one: a person asked for the try. */
+  readonly stored: boolean;
+}
+
+/** The right to send one PIN once. */
+export interface PinTurn {
+  accepted(): void;
+  refused(locked: boolean): void;
+  /** To be called in any case; others wait until then. */
+  leave(): void;
+}
+
+/** Milliseconds between two looks whether another process is done: at first, at most. */
+const PAUSE = { first: 1, most: 50 };
+
+/**
+ * Wait until no other process is in the middle of a login to this token: what becomes of that one's PIN may concern ours.
+ * The caller sends the PIN before it awaits anything else.
+ *
+ * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LOCKED` when this PIN is not to be sent again
+ */
+export async function turnOf(pin: GuardedPin, user: number, secret: Secret, signal: AbortSignal): Promise<PinTurn> {
+  return turnWhen(guardOf(pin, user, secret), signal);
+}
+
+/** Ask again and again until somebody else is done. */
+export async function turnWhen<T>(enter: () => T | undefined, signal: AbortSignal): Promise<T> {
+  for (let pause = PAUSE.first; ; pause = Math.min(pause * 2, PAUSE.most)) {
+    signal.throwIfAborted();
+    const turn = enter();
+    if (turn) return turn;
+    await sleep(pause * (0.5 + Math.random()), signal);
+  }
+}
+
+/** @returns what takes the turn, and returns undefined while another process has it */
+function guardOf(pin: GuardedPin, user: number, secret: Secret): () => PinTurn | undefined {
+  const { connection, source, stored, options } = pin;
+  const { memory, module } = connection;
+  const hashes = new Map<string, string>();
+  const isThis =
+    (key: Uint8Array) =>
+    ({ hash }: Refusal): boolean => {
+      const id = Buffer.from(key).toString('hex');
+      const own = hashes.get(id) ?? hashPin(key, user, secret);
+      hashes.set(id, own);
+      return hash === own;
+    };
+  const isKnown = isThis(module.salt);
+
+  function check(record: PinRecord | undefined): void {
+    const kept = record?.read();
+    if (record && kept === 'damaged' && stored) throw unreadable(connection, record);
+    const recorded = typeof kept === 'object' ? kept.refused.find(isThis(kept.key)) : undefined;
+    if (stored && recorded && !isOver(recorded, connection)) throw refusedBefore(connection, recorded, true);
+    const remembered = memory.refused.find(isKnown);
+    if (!remembered) return;
+    if (record && remembered.place === record.place && !recorded) {
+      // It was in that record, and somebody ended that.
+      memory.refused = memory.refused.filter((one) => one !== remembered);
+    } else if (!isOver(remembered, connection)) {
+      throw refusedBefore(connection, recorded ?? remembered, recorded !== undefined);
+    }
+  }
+
+  /** The token let somebody in: it is not locked any more, and this PIN is right. What else it refused stays refused. */
+  function accepted(record: PinRecord | undefined): void {
+    const staying = (refused: readonly Refusal[], key: Uint8Array): Refusal[] =>
+      refused.filter((one) => !one.locked && !isThis(key)(one));
+    memory.refused = staying(memory.refused, module.salt);
+    const kept = record?.read();
+    if (!record || typeof kept !== 'object') return;
+    const refused = staying(kept.refused, kept.key);
+    if (refused.length < kept.refused.length) record.write({ ...kept, refused });
+  }
+
+  function refused(record: PinRecord | string, locked: boolean): void {
+    const flags = pinFlagsOf(connection) ?? 0;
+    const from = refusedOriginOf(source);
+    const under = (key: Uint8Array): Refusal => ({
+      hash: hashPin(key, user, secret),
+      flags,
+      locked,
+      time: new Date().toISOString(),
+      from,
+    });
+    const place = stored ? write(record, under) : undefined;
+    const others = memory.refused.filter((one) => !isKnown(one));
+    memory.refused = [...others, { ...under(module.salt), place }];
+  }
+
+  /** @returns where it was written, if it was */
+  function write(record: PinRecord | string, under: (key: Uint8Array) => Refusal): string | undefined {
+    let why = typeof record === 'string' ? record : '';
+    try {
+      if (typeof record === 'object') {
+        const kept = record.read();
+        const { key, refused: before }: Refusals =
+          typeof kept === 'object' ? kept : { key: randomBytes(32), refused: [] };
+        record.write({ key, refused: [...before.filter((one) => !isThis(key)(one)), under(key)] });
+        return record.place;
+      }
+    } catch (error) {
+      why = messageOf(error);
+    }
+    options.notify?.({
+      kind: 'warning',
+      message: `other processes do not learn that ${nameOfToken(connection.token)} refused this PIN: ${why}`,
+      hint: 'give the right PIN before they send this one too',
+    });
+    return undefined;
+  }
+
+  return () => {
+    let record = pinRecordOf(connection.token);
+    let leave: (() => void) | undefined;
+    try {
+      if (typeof record === 'object') leave = record.takeTurn();
+    } catch (error) {
+      // The directory went away or is full.
+      record = messageOf(error);
+    }
+    const file = typeof record === 'object' ? record : undefined;
+    try {
+      check(file);
+    } catch (error) {
+      leave?.();
+      throw error;
+    }
+    if (file && !leave) return undefined;
+    return {
+      accepted: () => quietly(() => accepted(file)),
+      refused: (locked) => refused(record, locked),
+      leave: () => quietly(() => leave?.()),
+    };
+  };
+}
+
+/** What cannot be written after a login is no reason to fail: the login counts. */
+function quietly(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // A lock that stays is taken over once this process has ended; a record that stays can be ended by command.
+  }
+}
+
+async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const wake = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, milliseconds);
+    signal.addEventListener('abort', wake, { once: true });
+  });
+}

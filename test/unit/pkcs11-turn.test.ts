@@ -1,0 +1,112 @@
+import {
+  lutimesSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { takeTurn } from '../../src/stores/pkcs11/pin-turn.ts';
+
+// What it asks of other processes stands in /proc.
+const describeLinux = process.platform === 'linux' ? describe : describe.skip;
+
+describeLinux('the turn of a process', () => {
+  let dir: string;
+  let path: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'holdfast-turn-'));
+    path = join(dir, 'turn');
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  const space = (): string => readlinkSync('/proc/self/ns/pid');
+  const startOf = (pid: number): string =>
+    readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ')[19] as string;
+  /** A process that lives as long as this one. */
+  const alive = (): string => `${process.ppid} ${startOf(process.ppid)} ${space()}`;
+  const NOBODY = 2 ** 22 + 1; // above the greatest that Linux gives (proc(5), pid_max)
+  const dead = (): string => `${NOBODY} 1 ${space()}`;
+
+  test('is taken, kept from others, and given back', () => {
+    const leave = takeTurn(path);
+    expect(readlinkSync(path)).toBe(`${process.pid} ${startOf(process.pid)} ${space()}`);
+    expect(takeTurn(path)).toBeUndefined();
+    leave?.();
+    expect(readdirSync(dir)).toEqual([]);
+    expect(takeTurn(path)).toBeDefined();
+  });
+
+  test('given back twice, it is not taken from who has it then', () => {
+    const first = takeTurn(path);
+    first?.();
+    const second = takeTurn(path);
+    first?.();
+    expect(takeTurn(path)).toBeUndefined();
+    second?.();
+  });
+
+  test('of a process that lives is waited for', () => {
+    symlinkSync(alive(), path);
+    expect(takeTurn(path)).toBeUndefined();
+    expect(readlinkSync(path)).toBe(alive());
+  });
+
+  test.each<[string, () => string]>([
+    ['of a process that ended', dead],
+    ['of a process whose number was given to another', () => `${process.ppid} 1 ${space()}`],
+    ['of a name that is none', () => 'rubbish'],
+  ])('%s is taken over, by one', (_, holder) => {
+    symlinkSync(holder(), path);
+    expect(takeTurn(path)).toBeDefined();
+    expect(takeTurn(path)).toBeUndefined();
+    expect(readdirSync(dir)).toEqual(['turn']);
+  });
+
+  test('that is no link is taken over', () => {
+    writeFileSync(path, '');
+    expect(takeTurn(path)).toBeDefined();
+  });
+
+  test('is not taken over while somebody else does that', () => {
+    symlinkSync(dead(), path);
+    symlinkSync(alive(), `${path}.over`);
+    expect(takeTurn(path)).toBeUndefined();
+    expect(readdirSync(dir)).toHaveLength(2);
+  });
+
+  test('is taken over in the end when who took it over ended as well', () => {
+    symlinkSync(dead(), path);
+    symlinkSync(dead(), `${path}.over`);
+    expect(takeTurn(path)).toBeUndefined();
+    expect(takeTurn(path)).toBeDefined();
+    expect(readdirSync(dir)).toEqual(['turn']);
+  });
+
+  test('of another container, whose processes nobody sees from here, is taken over after a minute', () => {
+    symlinkSync(`${process.pid} 1 pid:[1]`, path);
+    expect(takeTurn(path)).toBeUndefined();
+    const then = Date.now() / 1000 - 61;
+    lutimesSync(path, then, then);
+    expect(takeTurn(path)).toBeDefined();
+  });
+
+  test('that was taken over from us is not ours to give back', () => {
+    const leave = takeTurn(path);
+    rmSync(path);
+    symlinkSync(alive(), path);
+    leave?.();
+    expect(readlinkSync(path)).toBe(alive());
+  });
+
+  test('a directory that went away is an error, not a turn', () => {
+    expect(() => takeTurn(join(dir, 'absent', 'turn'))).toThrow('ENOENT');
+  });
+});
