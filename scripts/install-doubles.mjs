@@ -1,32 +1,42 @@
 // The programs that stand in for hardware and for AWS's own tools. They are Debian's packages, and nobody's machine gets
 // them unasked: only with CI=true, as root in a container, or after a yes on the terminal.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-
-const SOFTHSM_MODULES = [
-  '/usr/lib/softhsm/libsofthsm2.so',
-  '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so',
-  '/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so',
-  '/usr/lib64/softhsm/libsofthsm2.so',
-  '/usr/lib64/pkcs11/libsofthsm2.so',
-  '/usr/lib64/softhsm/libsofthsm.so',
-  '/usr/local/lib/softhsm/libsofthsm2.so',
-  '/opt/homebrew/lib/softhsm/libsofthsm2.so',
-];
-
-const onPath = (program) =>
-  (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, program)));
+import { findLibrary, onPath } from '../test/modules/libraries.mjs';
 
 /** Each double: what it is for, what to install, and whether it is there. */
 export const DOUBLES = {
   softhsm: {
     packages: ['softhsm2'],
-    isThere: () => onPath('softhsm2-util') && SOFTHSM_MODULES.some((path) => existsSync(path)),
+    isThere: () => onPath('softhsm2-util') && findLibrary('softhsm') !== undefined,
   },
-  opensc: { packages: ['opensc', 'opensc-pkcs11'], isThere: () => onPath('pkcs11-tool') },
-  'p11-kit': { packages: ['p11-kit'], isThere: () => onPath('p11-kit') },
+  opensc: {
+    packages: ['opensc', 'opensc-pkcs11'],
+    isThere: () => onPath('pkcs11-tool') && findLibrary('pkcs11-spy') !== undefined,
+  },
+  'p11-kit': {
+    packages: ['p11-kit', 'p11-kit-modules'],
+    isThere: () => onPath('p11-kit') && findLibrary('p11-kit-client') !== undefined,
+  },
+  nss: {
+    packages: ['libnss3', 'libnss3-tools'],
+    isThere: () => onPath('certutil') && findLibrary('nss') !== undefined,
+  },
+  opencryptoki: {
+    packages: ['opencryptoki'],
+    isThere: () => existsSync('/usr/sbin/pkcsslotd') && findLibrary('opencryptoki') !== undefined,
+  },
+  'tpm2-pkcs11': {
+    packages: ['libtpm2-pkcs11-1', 'swtpm', 'tpm2-tools'],
+    isThere: () => onPath('swtpm') && onPath('tpm2_flushcontext') && findLibrary('tpm2-pkcs11') !== undefined,
+  },
+  // What test/native is built with.
+  'p11-kit-parser': {
+    packages: ['libp11-kit-dev', 'pkg-config', 'gcc', 'libc6-dev'],
+    isThere: () => onPath('gcc') && spawnSync('pkg-config', ['--exists', 'p11-kit-1']).status === 0,
+  },
   'aws-cli': { packages: ['awscli'], isThere: () => awsCli() !== undefined },
   openssl: { packages: ['openssl'], isThere: () => onPath('openssl') },
 };
@@ -103,7 +113,23 @@ function install(packages) {
     }).status === 0;
   if (!hasFreshLists()) apt('update');
   const wanted = ['install', '-y', '--no-install-recommends', ...packages];
-  if (!apt(...wanted) && apt('update')) apt(...wanted);
+  const allowServices = forbidServices();
+  try {
+    if (!apt(...wanted) && apt('update')) apt(...wanted);
+  } finally {
+    allowServices();
+  }
+}
+
+/** Debian asks this script before a package starts its service; opencryptoki's would be the machine's, not a test's. */
+const POLICY = '/usr/sbin/policy-rc.d';
+
+/** @returns what takes it back */
+function forbidServices() {
+  if (!isRoot() || existsSync(POLICY)) return () => {};
+  // 101: action forbidden (invoke-rc.d).
+  writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  return () => rmSync(POLICY, { force: true });
 }
 
 const DAY = 86_400_000;

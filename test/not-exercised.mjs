@@ -1,25 +1,17 @@
 // What cannot be exercised everywhere: the list, and the conditions that it names. Read by the tests, which skip by it,
 // and by scripts/test.mjs, which under CI=true accepts no other skip.
+import { spawnSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findEngine } from './containers/engine.mjs';
+import { canUse, onPath } from './modules/libraries.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 /** Recorded requests that are not part of this repository. */
 export const CAPTURES = join(here, '../../shared/vectors/captures.json');
-
-const onPath = (program) =>
-  (process.env.PATH ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 
 const isWithoutMlDsa = () => {
   try {
@@ -36,6 +28,8 @@ const CONDITIONS = {
   'is-root': () => process.getuid?.() === 0,
   'not-root': () => process.getuid?.() !== 0,
   'program-missing': (program) => !onPath(program),
+  'no-p11-kit-to-build-with': () => !onPath('gcc') || spawnSync('pkg-config', ['--exists', 'p11-kit-1']).status !== 0,
+  'module-unusable': (name) => !canUse(name),
 };
 
 /** Does a condition, such as `not-root` or `program-missing:aws`, hold here and now? Throws when nobody knows it. */

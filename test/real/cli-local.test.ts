@@ -138,7 +138,7 @@ describeSoftHsm('holdfast local with a token', () => {
       await withLocal(
         args,
         async (local) => {
-          expect(local.seen.stderr).toContain('without the pin-value: type it when asked');
+          expect(local.seen.stderr).toContain('without its secret: type it when asked');
           expect(local.seen.stderr.split('note: run: ')[1]?.split('\n')[0]).not.toContain('pin-value');
           expect(local.seen.stdout + local.seen.stderr).not.toContain(token.pin);
           const module = `module-path=${token.modulePath}`;

@@ -180,12 +180,12 @@ describe('interrupted', () => {
 
   test('twice within some milliseconds, as timeout(1) does, is once: what was begun is put away', async () => {
     const temporary = await mkdtemp(join(dir, 'tmp-'));
-    const { child, finished, saw } = start([MAIN, 'local', '--port', '0'], { env: { TMPDIR: temporary } });
-    await saw('endpoint');
+    const running = start([MAIN, 'local', '--port', '0'], { env: { TMPDIR: temporary } });
+    await running.saw('until Ctrl-C');
     expect(await readdir(temporary)).not.toEqual([]);
-    child.kill('SIGTERM');
-    setTimeout(() => child.kill('SIGTERM'), 2);
-    expect((await finished).signal).toBe('SIGTERM');
+    running.child.kill('SIGTERM');
+    setTimeout(() => running.child.kill('SIGTERM'), 2);
+    expect((await running.finished).signal).toBe('SIGTERM');
     expect(await readdir(temporary)).toEqual([]);
   });
 

@@ -1,7 +1,10 @@
+import { createPublicKey, verify } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { describeSpied, type Spy, spyOn } from '../helpers/pkcs11-spy.ts';
+import { withRaw } from '../helpers/raw-pkcs11.ts';
 import { makeToken, type TestToken } from '../helpers/softhsm.ts';
 import { failure } from '../stores/conformance.ts';
 
@@ -34,6 +37,37 @@ describeSpied('what reaches the token, counted by pkcs11-spy', () => {
       C_CloseSession: 2,
       C_Finalize: 1,
     });
+  });
+
+  test('a key that always authenticates: one login more, with the stored PIN, and as many for each signature', async () => {
+    const both = [
+      { type: pkcs11js.CKA_TOKEN, value: true },
+      { type: pkcs11js.CKA_ID, value: Buffer.from('card') },
+      { type: pkcs11js.CKA_LABEL, value: 'card' },
+    ];
+    withRaw(token, (raw) =>
+      raw.pkcs11.C_GenerateKeyPair(
+        raw.session,
+        { mechanism: pkcs11js.CKM_EC_KEY_PAIR_GEN },
+        [...both, { type: pkcs11js.CKA_EC_PARAMS, value: Buffer.from('06082a8648ce3d030107', 'hex') }],
+        [
+          ...both,
+          { type: pkcs11js.CKA_PRIVATE, value: true },
+          { type: pkcs11js.CKA_SIGN, value: true },
+          { type: pkcs11js.CKA_ALWAYS_AUTHENTICATE, value: true },
+        ],
+      ),
+    );
+    spy.taken();
+    const key = await pkcs11.open(spied(token.uri({ object: 'card' })), { secret: token.pin });
+    expect(key.attended).toBe(true);
+    const publicKey = createPublicKey({ key: Buffer.from(key.publicKey as Uint8Array), format: 'der', type: 'spki' });
+    const message = Buffer.from('message');
+    expect(verify('sha256', message, publicKey, await key.sign(message))).toBe(true);
+    expect(spy.taken()).toMatchObject({ C_Login: 2, C_SignInit: 1, C_Sign: 1 });
+    await Promise.all([key.sign(message), key.sign(message), key.sign(message)]);
+    await key.close();
+    expect(spy.taken()).toMatchObject({ C_Login: 3, C_SignInit: 3, C_Sign: 3 });
   });
 
   test('the module is always told that several threads will call it', () => {
@@ -70,7 +104,7 @@ describeSpied('what reaches the token, counted by pkcs11-spy', () => {
     expect(notices).toHaveLength(1);
   });
 
-  test('wrong PINs by turns, and with the right one in between, cost one try each', async () => {
+  test('wrong PINs by turns cost one try each, and one more when a good login has shown that all tries are back', async () => {
     const tries = async (pins: readonly string[]): Promise<number> => {
       spy.taken();
       for (const secret of pins) {
@@ -82,7 +116,7 @@ describeSpied('what reaches the token, counted by pkcs11-spy', () => {
       return spy.taken().C_Login ?? 0;
     };
     expect(await tries(['a-wrong-one', 'b-wrong-one', 'a-wrong-one', 'b-wrong-one'])).toBe(2);
-    expect(await tries(['c-wrong-one', token.pin, 'c-wrong-one', 'a-wrong-one'])).toBe(2);
+    expect(await tries(['c-wrong-one', token.pin, 'c-wrong-one', 'c-wrong-one', 'a-wrong-one'])).toBe(3);
   });
 
   test('what fails before the PIN sends none', async () => {

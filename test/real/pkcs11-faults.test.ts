@@ -71,7 +71,14 @@ describeFaulty('a token that misbehaves', () => {
     test('a keypad is told from a missing PIN, before anybody is asked', async () => {
       fault.rules(KEYPAD);
       let asked = 0;
-      const refused = await failure(open({ secret: askPerson(() => ((asked += 1), token.pin)) }));
+      const refused = await failure(
+        open({
+          secret: askPerson(() => {
+            asked += 1;
+            return token.pin;
+          }),
+        }),
+      );
       expect(refused.message).toContain('keypad');
       expect([asked, logins()]).toEqual([0, 0]);
     });
