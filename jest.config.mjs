@@ -1,6 +1,7 @@
 // Two kinds of test file: `unit` runs in jest's workers and touches nothing but the source; `real` needs the built
 // dist/, child processes or a PKCS#11 module, and scripts/test.mjs gives each of those files a process of its own.
 const common = {
+  setupFilesAfterEnv: ['<rootDir>/test/helpers/private-runtime.mjs'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
     '\\.ts$': [

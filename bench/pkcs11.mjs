@@ -75,7 +75,7 @@ async function measure(flights) {
       const bare = bareSigner(type, type, inFlight);
       const [theirs, ours, ratios] = [[], [], []];
       for (let round = -1; round < rounds; round += 1) {
-        const first = await rate(inFlight, bare.sign);
+        const first = await rate(inFlight, (index) => bare.sign(index));
         const second = await rate(inFlight, () => key.sign(MESSAGE));
         if (round < 0) continue;
         theirs.push(first);

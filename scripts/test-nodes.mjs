@@ -6,7 +6,7 @@ import { delimiter, dirname } from 'node:path';
 import { nodeBinary, OTHER_NODES } from './nodes.mjs';
 import { root } from './run-jest.mjs';
 
-const SUITES = '^test/(unit/(file-|store-file|sigv4|certificate|local-)|real/(cli|file-|local-))';
+const SUITES = '^test/(unit/(file-|store-file|sigv4|certificate|local-)|real/(cli|file-|local-|proxy|tls-roots))';
 
 const sum = { passed: 0, failed: 0, skipped: 0 };
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];

@@ -44,12 +44,11 @@ export function* children(data: Uint8Array): Generator<Tlv, void> {
   for (let item = read(data); item; item = item.end < data.length ? read(data, item.end) : undefined) yield item;
 }
 
-/** Write one value. */
-function write(tag: number, value: Uint8Array): Uint8Array {
-  const { length } = value;
-  const header =
-    length < 0x80 ? [tag, length] : length < 0x100 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 0xff];
-  return Buffer.concat([Uint8Array.from(header), value]);
+/** Write one value, given in parts. */
+function write(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const header = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Uint8Array.of(tag, ...header), ...parts]);
 }
 
 /**
@@ -60,15 +59,19 @@ function write(tag: number, value: Uint8Array): Uint8Array {
  */
 export function ecdsaSignatureToDer(raw: Uint8Array): Uint8Array {
   const half = raw.length / 2;
-  return write(SEQUENCE, Buffer.concat([raw.subarray(0, half), raw.subarray(half)].map(unsignedInteger)));
+  const [r, s] = [integerIn(raw, 0, half), integerIn(raw, half, raw.length)];
+  return write(SEQUENCE, r, s);
 }
 
 /** An INTEGER from big-endian octets: no leading zeros but the one that keeps it positive (X.690 §8.3). */
-function unsignedInteger(octets: Uint8Array): Uint8Array {
-  const first = octets.findIndex((octet) => octet !== 0);
-  const digits = first < 0 ? Uint8Array.of(0) : octets.subarray(first);
-  return write(INTEGER, (digits[0] as number) >= 0x80 ? Buffer.concat([Uint8Array.of(0), digits]) : digits);
+function integerIn(octets: Uint8Array, start: number, end: number): Uint8Array {
+  let first = start;
+  while (first < end - 1 && octets[first] === 0) first += 1;
+  const digits = octets.subarray(first, end);
+  return (digits[0] as number) >= 0x80 ? write(INTEGER, ZERO, digits) : write(INTEGER, digits);
 }
+
+const ZERO = Uint8Array.of(0);
 
 /**
  * The other way round: DER `Ecdsa-Sig-Value` to r and s side by side.

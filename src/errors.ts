@@ -25,6 +25,7 @@ export const ERROR_CODES = {
   ERR_DRIVER_NOT_INSTALLED: { exit: 3, act: 'install the optional package' },
   ERR_DRIVER_NOT_BUILT: { exit: 3, act: 'allow and run its install script' },
   ERR_MODULE_NOT_FOUND: { exit: 3, act: 'name the PKCS#11 module' },
+  ERR_MODULE_AMBIGUOUS: { exit: 3, act: 'name one PKCS#11 module' },
   ERR_MODULE_FAILED: { exit: 3, act: 'mend the PKCS#11 module or its configuration' },
   ERR_TOKEN_NOT_FOUND: { exit: 3, act: 'plug in or name the token' },
   ERR_TOKEN_AMBIGUOUS: { exit: 3, act: 'name one token' },

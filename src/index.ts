@@ -21,6 +21,7 @@ export {
   askPerson,
   Secret,
   type SecretFunction,
+  type SecretOrigin,
   type SecretRequest,
   type SecretSource,
   type SecretValue,
@@ -38,5 +39,17 @@ export {
   stringToSign,
 } from './sigv4.ts';
 export { openKey, storeOf } from './stores/index.ts';
-export type { CreateOptions, KeySpec, KeyStore, Notice, OpenKey, OpenOptions } from './stores/store.ts';
+export type {
+  CreateOptions,
+  KeyInfo,
+  KeySpec,
+  KeyStore,
+  ListedCertificate,
+  ListedKey,
+  ListedToken,
+  ListOptions,
+  Notice,
+  OpenKey,
+  OpenOptions,
+} from './stores/store.ts';
 export { formatKeyUri, type KeyUri, parseKeyUri } from './uri.ts';

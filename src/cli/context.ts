@@ -4,6 +4,8 @@ import type { Flags } from './parse.ts';
 /** What a command gets to work with. */
 export interface Context {
   readonly flags: Flags;
+  /** What follows the command and belongs to no flag; it may hold a secret. */
+  readonly words: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
   /** Aborted by SIGINT and SIGTERM, with `ERR_INTERRUPTED` as the reason. */

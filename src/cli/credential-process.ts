@@ -122,6 +122,7 @@ function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
     proxy: proxyOf(flags),
     attempts: flags.integer('max-attempts'),
     strictFiles: flags.on('strict-files'),
+    allowCommands: flags.on('allow-pin-command'),
     deadline: seconds === undefined ? undefined : seconds * 1000,
     secret: secretFor(key, flags, signal),
     notify: ({ kind, message, hint }) => output.tell(kind, message, hint),

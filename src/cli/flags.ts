@@ -3,13 +3,22 @@
  */
 export const COMMANDS = {
   'credential-process': 'buy one session and print it for an AWS SDK or the AWS CLI',
+  list: 'show tokens, keys and certificates, each with the URI that selects it',
   local: 'run a Roles Anywhere and an STS on this machine, with a CA of its own',
   demo: 'show the main job: a key made in a token buys credentials from a local service',
+  pin: 'let stored PINs be sent again that a token refused: pin retry URI',
   version: 'print the version',
   help: 'print this, or the help of one command',
 } as const;
 
 export type CommandName = keyof typeof COMMANDS;
+
+/** What a command takes besides flags, in this order, as its help shows it. */
+export const WORDS: Readonly<Partial<Record<CommandName, readonly string[]>>> = {
+  list: ['URI'],
+  pin: ['retry', 'URI'],
+  help: ['[COMMAND]'],
+};
 
 export interface Flag {
   readonly type: 'string' | 'boolean' | 'integer';
@@ -28,7 +37,7 @@ export interface Flag {
 export const FLAGS = {
   config: {
     type: 'string',
-    commands: ['credential-process', 'local'],
+    commands: ['credential-process', 'list', 'local', 'pin'],
     value: 'PATH',
     help: 'config file; default: holdfast/config in $XDG_CONFIG_HOME or ~/.config',
   },
@@ -120,9 +129,9 @@ export const FLAGS = {
   },
   'pkcs11-lib': {
     type: 'string',
-    commands: ['credential-process', 'local'],
+    commands: ['credential-process', 'list', 'local', 'pin'],
     value: 'PATH',
-    help: 'PKCS#11 module of every pkcs11: URI that has no module-path',
+    help: 'PKCS#11 module of every pkcs11: URI that names none (module-path, module-name)',
   },
   'pkcs8-password': {
     type: 'string',
@@ -141,9 +150,14 @@ export const FLAGS = {
     commands: ['credential-process', 'local'],
     help: 'refuse a key file that other users can read instead of warning',
   },
+  'allow-pin-command': {
+    type: 'boolean',
+    commands: ['credential-process', 'list', 'local'],
+    help: 'run the command that a key URI names for its secret (pin-source=|/path/to/program)',
+  },
   deadline: {
     type: 'integer',
-    commands: ['credential-process'],
+    commands: ['credential-process', 'list', 'pin'],
     value: 'SECONDS',
     range: [1, 86_400],
     help: 'longest wait for the key to open, and again for its signature; default: no limit',
@@ -230,6 +244,16 @@ export const FLAGS = {
     value: 'DIR',
     help: 'where anchor.pem and the other files go until the service ends; default: a private temporary one',
   },
+  login: {
+    type: 'boolean',
+    commands: ['list'],
+    help: 'log in to the one token that the URI names, once, and show what is hidden without',
+  },
+  json: {
+    type: 'boolean',
+    commands: ['list'],
+    help: 'print one line of JSON',
+  },
   store: {
     type: 'string',
     commands: ['demo'],
@@ -238,7 +262,7 @@ export const FLAGS = {
   },
   help: {
     type: 'boolean',
-    commands: ['credential-process', 'local', 'demo', 'version', 'help'],
+    commands: ['credential-process', 'list', 'local', 'demo', 'pin', 'version', 'help'],
     help: 'print the help of the command',
   },
 } as const;

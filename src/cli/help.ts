@@ -1,4 +1,4 @@
-import { COMMANDS, type CommandName, type Flag, flagOf, flagsOf, SETTINGS } from './flags.ts';
+import { COMMANDS, type CommandName, type Flag, flagOf, flagsOf, SETTINGS, WORDS } from './flags.ts';
 
 const WIDTH = 100;
 
@@ -24,7 +24,7 @@ export function helpText(command?: CommandName): string {
     `holdfast ${command}: ${COMMANDS[command]}`,
     '',
     'Usage:',
-    `  holdfast ${command}${command === 'help' ? ' [COMMAND]' : ' [flags]'}`,
+    `  ${['holdfast', command, ...(WORDS[command] ?? [])].join(' ')}${command === 'help' ? '' : ' [flags]'}`,
     '',
     'Flags:',
     ...columns(flagsOf(command).map((name) => describe(name, flagOf(name) as Flag))),

@@ -1,22 +1,25 @@
-import { askPerson, asksPerson, type SecretRequest, type SecretSource, type SecretValue, secretOf } from '../secret.ts';
+import { resolve } from 'node:path';
+import { secretAttributesOf, secretOf } from '../pin-source.ts';
+import { askPerson, asksPerson, type SecretRequest, type SecretSource, type SecretValue } from '../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
 import type { Flags } from './parse.ts';
 
 /**
- * A key URI or path as it was given; a `pkcs11:` URI without a `module-path` gets the module of `--pkcs11-lib`. The text
+ * A key URI or path as it was given; a `pkcs11:` URI that names no module gets that of `--pkcs11-lib`. The text
  * holds whatever secret the URI holds: it is for parsing, not for printing.
  */
 export function withModule(text: string, module: string | undefined): string {
   if (module === undefined) return text;
   const uri = parseKeyUri(text);
-  if (uri.scheme !== 'pkcs11' || uri.query.has('module-path')) return text;
-  return formatKeyUri({ ...uri, query: [...uri.query, ['module-path', module]] });
+  if (uri.scheme !== 'pkcs11' || uri.query.has('module-path') || uri.query.has('module-name')) return text;
+  return formatKeyUri({ ...uri, query: [...uri.query, ['module-path', resolve(module)]] });
 }
 
 /** What in a `pkcs11:` URI says which token. */
-const TOKEN_ATTRIBUTES = ['token', 'serial', 'model', 'manufacturer', 'slot-id'];
-
-const SECRET_ATTRIBUTES = ['pin-value', 'pin-source'];
+const TOKEN_ATTRIBUTES = [
+  ...['token', 'serial', 'model', 'manufacturer', 'slot-id', 'slot-manufacturer', 'slot-description'],
+  ...['library-manufacturer', 'library-description', 'library-version'],
+];
 
 /**
  * The key's URI; without a PIN of its own it gets that of the certificate's URI, as the reference client has it, but only
@@ -28,11 +31,10 @@ export function withPinOf(certificate: KeyUri | undefined, key: KeyUri): KeyUri 
   const isSame = (name: string): boolean =>
     Buffer.compare(key.path.get(name) ?? Buffer.alloc(0), certificate.path.get(name) ?? Buffer.alloc(0)) === 0;
   if (!TOKEN_ATTRIBUTES.every(isSame)) return key;
-  const pin = [...certificate.query].filter(([name]) => SECRET_ATTRIBUTES.includes(name));
-  return parseKeyUri(formatKeyUri({ ...key, query: [...key.query, ...pin] }));
+  return parseKeyUri(formatKeyUri({ ...key, query: [...key.query, ...secretAttributesOf(certificate)] }));
 }
 
-const hasSecret = ({ query }: KeyUri): boolean => SECRET_ATTRIBUTES.some((name) => query.has(name));
+const hasSecret = (uri: KeyUri): boolean => secretAttributesOf(uri).length > 0;
 
 /**
  * Where the secrets come from: passphrases from `--pkcs8-password`, else from what the key's URI names, else from the
@@ -47,10 +49,12 @@ export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): Secre
   const ask = async (request: SecretRequest): Promise<SecretValue> =>
     (await import('./prompt.ts')).promptSecret(request, signal);
   if (key.scheme !== 'pkcs11') return passphrase ?? (hasSecret(key) ? undefined : askPerson(ask));
-  const pin = secretOf(key) ?? askPerson(ask);
+  const seconds = flags.integer('deadline');
+  const deadline = seconds === undefined ? undefined : seconds * 1000;
+  const pin = secretOf(key, { allowCommands: flags.on('allow-pin-command'), signal, deadline }) ?? askPerson(ask);
   const choose = (request: SecretRequest): SecretValue | Promise<SecretValue> => {
     const source = request.kind === 'PIN' ? pin : (passphrase ?? ask);
     return typeof source === 'function' ? source(request) : source;
   };
-  return asksPerson(pin) ? askPerson(choose) : choose;
+  return asksPerson(pin) ? askPerson(choose) : Object.assign(choose, { origin: pin.origin });
 }

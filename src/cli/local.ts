@@ -71,6 +71,7 @@ async function publicKeyOf(text: string, { flags, signal, output }: Context): Pr
     secret: secretFor(uri, flags, signal),
     purpose: 'have its public half certified',
     strictFiles: flags.on('strict-files'),
+    allowCommands: flags.on('allow-pin-command'),
     notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
     signal,
   });
@@ -99,17 +100,19 @@ function tellCommand(key: string, service: LocalRolesAnywhere, files: Files, out
   ];
   const given = pairs.flatMap(([name, value]) => (value === undefined ? [] : [name, shellQuote(value)]));
   output.tell('note', `run: ${['holdfast credential-process', ...given].join(' ')}`);
-  if (uri.query.has('pin-value')) {
-    output.tell('note', 'its key URI is without the pin-value: type it when asked, or add pin-source=file:/path');
+  if (String(uri).includes('=***')) {
+    output.tell('note', 'its key URI is without its secret: type it when asked, or add pin-source=file:/path');
   }
 }
 
 function withoutSecret(uri: KeyUri): string {
   const place = uri.scheme === 'file' ? parseKeyUri(resolve(uri.location)) : undefined;
   const [left, query = ''] = String(uri).split('?') as [string, string?];
-  const kept = query.split('&').filter((pair) => pair !== '' && !pair.startsWith('pin-value='));
-  if (kept.length === 0) return place?.location ?? left;
-  return `${String(place ?? left)}?${kept.join('&')}`;
+  const isKept = (pair: string): boolean => pair !== '' && !pair.endsWith('=***');
+  const path = left.split(';').filter(isKept).join(';');
+  const kept = query.split('&').filter(isKept);
+  if (kept.length === 0) return place?.location ?? path;
+  return `${String(place ?? path)}?${kept.join('&')}`;
 }
 
 /** POSIX sh: everything is literal between single quotes. */

@@ -1,6 +1,6 @@
 import { HoldfastError } from '../errors.ts';
 import type { Context } from './context.ts';
-import { type CommandName, type FlagName, flagsOf, isCommand, SETTINGS } from './flags.ts';
+import { type CommandName, type FlagName, flagsOf, isCommand, SETTINGS, WORDS } from './flags.ts';
 import { type CommandLine, type Flags, parseCommandLine, unknownCommand } from './parse.ts';
 import { REFUSED, type Refusal } from './refusals.ts';
 
@@ -18,14 +18,14 @@ export async function run(
   const { output } = surroundings;
   if (command === undefined || line.flags.on('help')) return output.result(await helpText(command));
   if (command === 'help') return output.result(await helpOf(line));
-  for (const [message, hint] of doubts(line)) output.tell('warning', message, hint);
+  for (const [message, hint] of doubts(line, WORDS[command]?.length)) output.tell('warning', message, hint);
   const hasSettings = flagsOf(command).some((name) => SETTINGS.includes(name));
   const flags = hasSettings
     ? await (await import('./settings.ts')).readSettings(command, line, surroundings)
     : line.flags;
   try {
     refuse(flags);
-    await start(command, { ...surroundings, flags, received: received(line) });
+    await start(command, { ...surroundings, flags, words: line.words, received: received(line) });
   } catch (thrown) {
     const isInterrupted = thrown instanceof HoldfastError && thrown.code === 'ERR_INTERRUPTED';
     if (flags.origins.size > 0 && !isInterrupted) {
@@ -41,10 +41,14 @@ async function start(command: Exclude<CommandName, 'help'>, context: Context): P
       return (await import('./version.ts')).printVersion(context);
     case 'credential-process':
       return (await import('./credential-process.ts')).credentialProcess(context);
+    case 'list':
+      return (await import('./list.ts')).list(context);
     case 'local':
       return (await import('./local.ts')).local(context);
     case 'demo':
       return (await import('./demo.ts')).demo(context);
+    case 'pin':
+      return (await import('./pin.ts')).pin(context);
   }
 }
 
@@ -67,11 +71,13 @@ function refuse(flags: Flags): void {
 }
 
 /** What runs, but is probably not meant: the reference client swallows both in silence. */
-function doubts({ flags, places }: CommandLine): [message: string, hint: string][] {
-  const stray = places.map((place): [string, string] => [
-    `an argument ${place} belongs to no flag and is ignored`,
-    'true and false need a "=": --debug=false. A value with spaces needs quotes',
-  ]);
+function doubts({ flags, places }: CommandLine, wanted = 0): [message: string, hint: string][] {
+  const stray = places
+    .slice(wanted)
+    .map((place): [string, string] => [
+      `an argument ${place} belongs to no flag and is ignored`,
+      'true and false need a "=": --debug=false. A value with spaces needs quotes',
+    ]);
   const empty = flags.empty.map((name): [string, string] => [
     `--${name} is empty and counts as not given`,
     'is a variable unset?',

@@ -8,10 +8,16 @@ export interface KeyStore {
   open(uri: KeyUri, options: OpenOptions): Promise<OpenKey>;
   /** DER certificates that the URI selects, without logging in where the store allows it; the leaf first. */
   readCertificates?(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]>;
+  /** What could be opened here? Left out by a store that cannot look around. Logs in only when told to. */
+  list?(uri: KeyUri, options: ListOptions): Promise<readonly KeyInfo[]>;
   /** Make a key pair where it will live. Refuses to overwrite (`ERR_KEY_EXISTS`). */
   create?(uri: KeyUri, options: CreateOptions): Promise<KeyUri>;
   /** Put certificates beside a key, leaf first. */
   putCertificate?(uri: KeyUri, chain: readonly Uint8Array[], options: OpenOptions): Promise<void>;
+  /** Forget which PINs a token refused, so that they are sent once more. Sends none. */
+  retryPin?(uri: KeyUri, options: OpenOptions): Promise<RetriedPins>;
+  /** Remove the one certificate that the URI selects; never a key. */
+  removeCertificate?(uri: KeyUri, options: OpenOptions): Promise<void>;
 }
 
 export interface OpenOptions {
@@ -32,6 +38,18 @@ export interface OpenOptions {
   now?: (() => Date) | undefined;
   /** Refuse a key file that other users can read (`ERR_KEY_EXPOSED`) instead of warning. Default: false. */
   strictFiles?: boolean | undefined;
+  /** Let a key URI name a command that prints the PIN or passphrase (`pin-source=|/path/to/program`). Default: false. */
+  allowCommands?: boolean | undefined;
+}
+
+/** What `retryPin` did. */
+export interface RetriedPins {
+  /** `token "prod"`. */
+  readonly token: string;
+  /** One line for each PIN that was remembered: where it came from, and when it was refused. Never the PIN. */
+  readonly forgotten: readonly string[];
+  /** Why nothing can be remembered among processes here; undefined where it can. */
+  readonly nowhere?: string | undefined;
 }
 
 /** Something a person should know that is no error. */
@@ -45,6 +63,60 @@ export interface Notice {
 
 export interface CreateOptions extends OpenOptions {
   keyType: KeySpec;
+}
+
+export interface ListOptions extends OpenOptions {
+  /** Log in once, to one device, and show what is hidden without. Default: false. */
+  login?: boolean | undefined;
+}
+
+/** Something that a store sees: a device, a key in it, a certificate in it. */
+export type KeyInfo = ListedToken | ListedKey | ListedCertificate;
+
+interface Listed {
+  /** The key URI that selects it, without a PIN. */
+  readonly uri: string;
+  readonly label: string;
+}
+
+/** A device that holds keys. Its keys and certificates follow it. */
+export interface ListedToken extends Listed {
+  readonly kind: 'token';
+  readonly serial: string;
+  readonly model: string;
+  readonly manufacturer: string;
+  /** Where it is plugged in, as the store counts. Moves. */
+  readonly slot: string;
+  /** What the device says of its PIN. Many never say more than `ok`. */
+  readonly pin: 'ok' | 'count low' | 'last try' | 'locked' | 'not initialised';
+  readonly loginRequired: boolean;
+  /** The PIN is typed on the device. */
+  readonly keypad: boolean;
+  /** Ways to sign, by the store's own names. */
+  readonly mechanisms: readonly string[];
+}
+
+export interface ListedKey extends Listed {
+  readonly kind: 'key';
+  /** Hex; empty when it has none. */
+  readonly id: string;
+  /** As `KeySpec` has it where it can; else the store's own words. */
+  readonly type: string;
+  /** False when only the public half shows, as without a login. */
+  readonly privateSeen: boolean;
+  /** Each signature wants its PIN. Undefined when that does not show. */
+  readonly alwaysAuthenticate: boolean | undefined;
+  /** Whether a certificate of this key is beside it. */
+  readonly certificate: boolean;
+}
+
+export interface ListedCertificate extends Listed {
+  readonly kind: 'certificate';
+  /** Hex; empty when it has none. */
+  readonly id: string;
+  /** One line; undefined when the certificate cannot be read. */
+  readonly subject: string | undefined;
+  readonly notAfter: Date | undefined;
 }
 
 /** The key pairs a store may be asked to make: RSA by modulus bits, EC by its NIST name. */

@@ -1,23 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { formatKeyUri } from '../../src/uri.ts';
 import { makeToken } from '../helpers/softhsm.ts';
-
-const CLIENTS = [
-  '/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so',
-  '/usr/lib/aarch64-linux-gnu/pkcs11/p11-kit-client.so',
-  '/usr/lib64/pkcs11/p11-kit-client.so',
-];
+import { findLibrary } from '../modules/libraries.mjs';
+import { answers, serve } from '../modules/serve.ts';
 
 /** The module through which a remote token is reached; undefined where p11-kit-modules is not installed. */
-export const p11KitClient = (): string | undefined => CLIENTS.find((path) => existsSync(path));
+export const p11KitClient = (): string | undefined => findLibrary('p11-kit-client');
 
 /** A SoftHSM token that another process, or another machine, holds. */
 export interface RemoteToken {
@@ -57,17 +49,12 @@ export async function startSoftHsmContainer(): Promise<RemoteToken> {
 /** The locally installed SoftHSM behind a `p11-kit server` of our own. */
 export async function startSoftHsmServer(): Promise<RemoteToken> {
   const token = await makeToken({ tokenLabel: 'served' });
-  const socket = join(token.dir, 'p11.sock');
-  const provider = ['--provider', token.modulePath, `pkcs11:token=${token.tokenLabel}`];
-  const server = spawn('p11-kit', ['server', '--foreground', '--name', socket, ...provider], {
-    env: { ...process.env, ...token.env },
-    stdio: 'ignore',
-  });
+  const server = await serve(token);
   const stop = async (): Promise<void> => {
-    await ended(server);
+    await server.stop();
     await token.remove();
   };
-  return reachable(socket, token.tokenLabel, token.pin, stop);
+  return reachable(server.socket, token.tokenLabel, token.pin, stop);
 }
 
 async function reachable(
@@ -96,26 +83,3 @@ async function reachable(
     stop,
   };
 }
-
-/** Wait until a socket takes connections, ten seconds at most. */
-async function answers(path: string): Promise<void> {
-  for (let tries = 0; ; tries += 1) {
-    const thrown = await new Promise<Error | undefined>((resolve) => {
-      const socket = connect(path, () => resolve(void socket.destroy()));
-      socket.on('error', resolve);
-    });
-    if (thrown === undefined) return;
-    if (tries === 100) throw new Error(`no p11-kit server at ${path}`, { cause: thrown });
-    await sleep(100);
-  }
-}
-
-const ended = (child: ChildProcess): Promise<void> =>
-  new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) {
-      resolve();
-      return;
-    }
-    child.on('exit', () => resolve());
-    child.kill('SIGTERM');
-  });

@@ -1,4 +1,4 @@
-import { test } from '@jest/globals';
+import { describe, test } from '@jest/globals';
 import { holds, readEntries, tagOf } from '../not-exercised.mjs';
 
 type Test = (name: string, run: () => void | Promise<void>, timeout?: number) => void;
@@ -8,8 +8,18 @@ type Test = (name: string, run: () => void | Promise<void>, timeout?: number) =>
  * `const dockerTest = await testUnless('docker')` at the top of a test file.
  */
 export async function testUnless(id: string): Promise<Test> {
+  const skips = await isSkipped(id);
+  return (name, run, timeout) => (skips ? test.skip(`${name} ${tagOf(id)}`, run) : test(name, run, timeout));
+}
+
+/** A `describe` of the same kind: all of it is one skip. */
+export async function describeUnless(id: string): Promise<(name: string, tests: () => void) => void> {
+  const skips = await isSkipped(id);
+  return (name, tests) => (skips ? test.skip(`${name} ${tagOf(id)}`, () => {}) : describe(name, tests));
+}
+
+function isSkipped(id: string): Promise<boolean> {
   const entry = readEntries().find((one) => one.id === id);
   if (entry === undefined) throw new Error(`test/not-exercised.json has no entry "${id}"`);
-  const isSkipped = await holds(entry.condition);
-  return (name, run, timeout) => (isSkipped ? test.skip(`${name} ${tagOf(id)}`, run) : test(name, run, timeout));
+  return holds(entry.condition);
 }

@@ -26,6 +26,12 @@ export interface Fake {
   readonly open: Set<number>;
   /** Called instead of signing at once; resolves or rejects the native call. */
   onSign: ((finish: (error?: Error) => void) => void) | undefined;
+  /** What C_GetMechanismList answers; fails while undefined. */
+  mechanisms: readonly number[] | undefined;
+  /** What C_SignInit takes. */
+  knows: (mechanism: number) => boolean;
+  /** What C_Sign was given last, as it was then. */
+  given: Buffer | undefined;
   /** Called with each name; may throw. */
   onCall: (name: string) => void;
 }
@@ -63,14 +69,20 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
     },
     C_FindObjects: () => {
       const hidden = searched === 1 || (!loggedIn && (searched === 3 || !fake.showsPublicKey));
-      const found = hidden ? [] : [ulong(searched ?? 0)];
+      const found = hidden || searched === undefined ? [] : [ulong(searched)];
+      searched = undefined;
       return found;
     },
     C_FindObjectsFinal: () => undefined,
-    C_GetAttributeValue: (_: Buffer, __: Buffer, template: { type: number }[]) => {
-      const value = attributes.get(template[0]?.type ?? -1)?.();
-      if (!value) throw returnValue(0x12);
-      return [{ type: template[0]?.type, value }];
+    C_GetAttributeValue: (_: Buffer, __: Buffer, template: { type: number }[]) =>
+      template.map(({ type }) => {
+        const value = attributes.get(type)?.();
+        if (!value) throw returnValue(0x12);
+        return { type, value };
+      }),
+    C_GetMechanismList: () => {
+      if (!fake.mechanisms) throw returnValue(0x54);
+      return fake.mechanisms;
     },
     C_Login: (_: Buffer, user: number, pin: string) => {
       fake.calls.push(`login ${user}`);
@@ -78,9 +90,13 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
       if (pin !== fake.pin) throw returnValue(0xa0);
       loggedIn = true;
     },
-    C_SignInit: () => undefined,
+    C_SignInit: (_: Buffer, { mechanism }: { mechanism: number }) => {
+      fake.calls.push(`mechanism ${mechanism}`);
+      if (!fake.knows(mechanism)) throw returnValue(0x70);
+    },
     C_SignAsync: (_: Buffer, input: Buffer, output: Buffer) =>
       new Promise<Buffer>((resolve, reject) => {
+        fake.given = Buffer.from(input);
         const finish = (error?: Error): void => {
           if (error) reject(error);
           else resolve(createHash('sha512').update(input).digest().copy(output) ? output.subarray(0, 64) : output);
@@ -102,11 +118,19 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
 
   const fake: Fake = {
     connection: {
-      address: readAddress(parseKeyUri(`pkcs11:token=prod;object=web?module-path=/x.so${query}`)),
-      module: { path: '/x.so', pkcs11, salt: Buffer.alloc(32), tokens: new Map(), places, release: () => {} },
+      address: readAddress(parseKeyUri(`pkcs11:token=prod;object=web?module-path=/x.so${query}`), {}),
+      module: {
+        path: '/x.so',
+        parameters: undefined,
+        pkcs11,
+        salt: Buffer.alloc(32),
+        tokens: new Map(),
+        places,
+        release: () => {},
+      },
       token: { slot: ulong(0), label: 'prod', serial: '42', model: 'm', manufacturer: 'f', flags: 0x40d },
       session: ulong(0),
-      memory: { connections: 1, accepted: undefined, refused: new Map() },
+      memory: { connections: 1, accepted: undefined, refused: [] },
       close: () => {
         fake.calls.push('released');
       },
@@ -123,6 +147,9 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
     calls: [],
     open: new Set(),
     onSign: undefined,
+    mechanisms: [0x1041],
+    knows: () => true,
+    given: undefined,
     onCall: () => {},
   };
   return fake;

@@ -131,6 +131,7 @@ export const FAULTS: readonly Fault[] = [
   add('7', provider, 'await when loaded', 'export const planted = await storeOf();'),
   add('7', provider, 'state in a let', 'let planted = 0;'),
   add('7', provider, 'state in a Map', 'const planted = new Map<string, string>();'),
+  add('7', 'src/secret-places.ts', 'state beside the one that is kept', 'const planted = new Map<string, string>();'),
   add('7', provider, 'globalThis elsewhere', late(`{ globalThis['x'] = 1; }`)),
   add('7', 'src/stores/pkcs11/zzz.ts', 'globalThis in a second file', late(`{ globalThis['x'] = 1; }`)),
   add('7', stores, 'a function register', 'export function register() {}'),

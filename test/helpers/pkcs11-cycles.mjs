@@ -14,17 +14,17 @@ const isToken = (slot) => driver.C_GetTokenInfo(slot).label.trim() === 'cycles';
 
 /** PKCS#11 sessions that were opened and not closed: SoftHSM does not tell (`sessionCount`). */
 let sessions = 0;
-const { prototype } = pkcs11js.PKCS11;
-const [openSession, closeSession] = [prototype.C_OpenSession, prototype.C_CloseSession];
-prototype.C_OpenSession = function (...args) {
-  const session = openSession.apply(this, args);
-  sessions += 1;
-  return session;
-};
-prototype.C_CloseSession = function (...args) {
-  closeSession.apply(this, args);
-  sessions -= 1;
-};
+function watch(name, change) {
+  const { prototype } = pkcs11js.PKCS11;
+  const { value: original } = Object.getOwnPropertyDescriptor(prototype, name);
+  prototype[name] = function (...args) {
+    const result = Reflect.apply(original, this, args);
+    sessions += change;
+    return result;
+  };
+}
+watch('C_OpenSession', 1);
+watch('C_CloseSession', -1);
 
 async function ours() {
   const key = await openKey(`pkcs11:token=cycles;object=key?module-path=${modulePath}&pin-source=file:${pinFile}`);

@@ -15,8 +15,11 @@ export interface RawPkcs11 {
   finalise(): void;
 }
 
+/** The token to use, and what its module needs of C_Initialize. */
+export type RawTarget = Pick<TestToken, 'modulePath' | 'tokenLabel' | 'pin'> & { readonly initReserved?: string };
+
 /** Uses the module as it is when somebody initialised it already, and initialises it otherwise. */
-export function rawPkcs11(token: TestToken): RawPkcs11 {
+export function rawPkcs11(token: RawTarget): RawPkcs11 {
   const pkcs11 = new pkcs11js.PKCS11();
   pkcs11.load(token.modulePath);
   const tolerate = (code: number, call: () => void): void => {
@@ -26,7 +29,11 @@ export function rawPkcs11(token: TestToken): RawPkcs11 {
       if ((error as { code?: unknown }).code !== code) throw error;
     }
   };
-  tolerate(pkcs11js.CKR_CRYPTOKI_ALREADY_INITIALIZED, () => pkcs11.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK }));
+  // pkcs11js drops the last character of the parameters.
+  const reserved = token.initReserved === undefined ? {} : { libraryParameters: `${token.initReserved} ` };
+  tolerate(pkcs11js.CKR_CRYPTOKI_ALREADY_INITIALIZED, () =>
+    pkcs11.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK, ...reserved }),
+  );
   const slot = pkcs11
     .C_GetSlotList(true)
     .find((one) => pkcs11.C_GetTokenInfo(one).label.trimEnd() === token.tokenLabel) as Buffer;
@@ -56,7 +63,7 @@ export function rawPkcs11(token: TestToken): RawPkcs11 {
 }
 
 /** Work on the token without holdfast, while nobody else uses the module. */
-export function withRaw<T>(token: TestToken, use: (raw: RawPkcs11) => T): T {
+export function withRaw<T>(token: RawTarget, use: (raw: RawPkcs11) => T): T {
   const other = rawPkcs11(token);
   try {
     return use(other);

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { secretFor, withModule, withPinOf } from '../../src/cli/key-flags.ts';
 import { parseCommandLine } from '../../src/cli/parse.ts';
@@ -17,6 +18,8 @@ describe('--pkcs11-lib', () => {
     ['pkcs11:token=a', undefined, undefined],
     ['file:key.pem', '/x.so', undefined],
     ['key.pem', '/x.so', undefined],
+    ['pkcs11:token=a?module-name=own', '/x.so', undefined],
+    ['pkcs11:token=a', 'x.so', resolve('x.so')],
   ])('%s with %s', (given, module, path) => {
     const uri = parseKeyUri(withModule(given, module));
     expect(textOf(uri.query, 'module-path')).toBe(path);
@@ -43,6 +46,8 @@ describe("the PIN of the certificate's URI", () => {
     ['another token', 'pkcs11:token=a?pin-value=1', 'pkcs11:token=b', undefined],
     ['perhaps another token', 'pkcs11:token=a?pin-value=1', 'pkcs11:object=k', undefined],
     ['another serial', 'pkcs11:token=a;serial=1?pin-value=1', 'pkcs11:token=a;serial=2', undefined],
+    ['before the "?"', 'pkcs11:token=a;pin-value=1', 'pkcs11:token=a;object=k', '1'],
+    ['the key has its own before the "?"', 'pkcs11:token=a?pin-value=1', 'pkcs11:token=a;pin-value=2', undefined],
     ['a key file', 'pkcs11:token=a?pin-value=1', 'key.pem', undefined],
     ['a certificate file', 'cert.pem', 'pkcs11:token=a', undefined],
   ])('%s', (_, certificate, key, pin) => {
@@ -54,6 +59,19 @@ describe('where the secret comes from', () => {
   const { flags } = parseCommandLine(['credential-process', '--pkcs8-password', 'geheim']);
   const none = parseCommandLine(['credential-process']).flags;
   const { signal } = new AbortController();
+
+  test('a command only with --allow-pin-command; where a stored secret is from is handed on', () => {
+    const uri = parseKeyUri('pkcs11:token=a?pin-source=|/bin/pin%20x');
+    expect(thrownBy(() => secretFor(uri, none, signal))).toMatchObject({
+      code: 'ERR_URI_INVALID',
+      hint: expect.stringContaining('--allow-pin-command'),
+    });
+    const allowing = parseCommandLine(['credential-process', '--allow-pin-command']).flags;
+    const source = secretFor(uri, allowing, signal) as SecretFunction;
+    expect([source.origin?.kind, source.interactive]).toEqual(['command', undefined]);
+    const variable = secretFor(parseKeyUri('pkcs11:token=a?pin-source=env:A_PIN'), none, signal) as SecretFunction;
+    expect(variable.origin).toEqual({ kind: 'variable', name: 'A_PIN' });
+  });
 
   test('the flag is for key files, and beats their URI', () => {
     expect(secretFor(parseKeyUri('key.pem'), flags, signal)).toBe('geheim');

@@ -123,7 +123,7 @@ describe('a URI that does not name the token', () => {
   const at = (path: string, shown: boolean): Fake => {
     const fake = fakeToken();
     fake.showsPublicKey = shown;
-    const address = readAddress(parseKeyUri(`pkcs11:${path}?module-path=/x.so`));
+    const address = readAddress(parseKeyUri(`pkcs11:${path}?module-path=/x.so`), {});
     return { ...fake, connection: { ...fake.connection, address } };
   };
   const opening = (path: string, shown: boolean) => {

@@ -1,14 +1,10 @@
-import { createHash } from 'node:crypto';
 import { getEventListeners } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { askPerson } from '../../src/secret.ts';
-import type { HashName } from '../../src/signer.ts';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
-import type { PrivateKey } from '../../src/stores/pkcs11/keys.ts';
 import { openOn } from '../../src/stores/pkcs11/open.ts';
 import { makePlaces } from '../../src/stores/pkcs11/pool.ts';
-import { toBeSigned } from '../../src/stores/pkcs11/sign.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { type Fake, fakeToken, returnValue } from '../helpers/fake-pkcs11.ts';
 import { failure } from '../stores/conformance.ts';
@@ -123,26 +119,6 @@ test('a search that fails without a number of its own is understood', async () =
   };
   const error = await failure(openFake(fake));
   expect(error).toMatchObject({ code: 'ERR_TOKEN_FAILED', message: expect.stringMatching(/\(CKR_DEVICE_REMOVED\)$/) });
-});
-
-describe('what the token is given', () => {
-  const key = { type: 'EC', orderSize: 32 } as PrivateKey;
-
-  test('ECDSA: the leftmost octets of a digest that is longer than the order', () => {
-    const digest = createHash('sha512').update(message).digest();
-    expect(toBeSigned(key, message, 'SHA-512')).toEqual(digest.subarray(0, 32));
-    expect(toBeSigned({ ...key, orderSize: 66 }, message, 'SHA-512')).toEqual(digest);
-    // A curve that we do not know: the token cuts.
-    expect(toBeSigned({ ...key, orderSize: undefined }, message, 'SHA-512')).toEqual(digest);
-  });
-
-  test('a hash that does not exist: ERR_OPTION_INVALID', async () => {
-    const open = await openFake(fakeToken());
-    for (const hash of ['MD5', 'constructor', '__proto__', 'toString', 256, null, Symbol('hash')]) {
-      expect((await failure(open.sign(message, hash as HashName))).code).toBe('ERR_OPTION_INVALID');
-    }
-    await open.close();
-  });
 });
 
 describe('signal and deadline', () => {

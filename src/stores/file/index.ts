@@ -2,7 +2,8 @@ import { KeyObject } from 'node:crypto';
 import { readCertificates as certificatesIn } from '../../certificate.ts';
 import { HoldfastError } from '../../errors.ts';
 import { orAborted, within } from '../../limits.ts';
-import { checkSecretSource, type SecretSource, secretOf } from '../../secret.ts';
+import { secretOf } from '../../pin-source.ts';
+import { checkSecretSource, type SecretSource } from '../../secret.ts';
 import { checkAttributes, type KeyUri } from '../../uri.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import { checkExposure } from './exposure.ts';
@@ -15,8 +16,8 @@ import { sourceOf } from './source.ts';
  * Open the private key in a file, an environment variable (`env:NAME`) or a descriptor of this process (`fd:3`; `-` is
  * standard input): PEM or DER; PKCS#1, SEC1, PKCS#8, encrypted PKCS#8, old encrypted PEM, PKCS#12. RSA from 1024 bits,
  * EC on every curve that Node has, ML-DSA where Node has it. The passphrase comes from `options.secret`, else from the
- * URI's `pin-value` (the passphrase itself) or `pin-source` (a file that holds it), and is asked for only when the key
- * is encrypted.
+ * URI's `pin-value` (the passphrase itself) or `pin-source` (where it is), and is asked for only when the key is
+ * encrypted.
  *
  * @throws {HoldfastError} `ERR_FILE_NOT_FOUND`, `ERR_FILE_UNREADABLE`, `ERR_FILE_TOO_LARGE` (over 1 MiB);
  * `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_AMBIGUOUS`, saying what the file is instead; `ERR_KEY_EXPOSED` when
@@ -115,8 +116,8 @@ async function openFound(
 }
 
 /** The secret that the URI names, once URI and options were checked. */
-function namedSecret(uri: KeyUri, { secret }: OpenOptions): SecretSource | undefined {
+function namedSecret(uri: KeyUri, options: OpenOptions): SecretSource | undefined {
   checkAttributes(uri, { path: [], query: ['pin-source', 'pin-value'] });
-  checkSecretSource(secret);
-  return secretOf(uri);
+  checkSecretSource(options.secret);
+  return secretOf(uri, options);
 }

@@ -1,19 +1,31 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { ITemplate, Session } from 'graphene-pk11';
 import { type Certificate, parseCertificate } from '../../certificate.ts';
-import { children, read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { within } from '../../limits.ts';
 import { type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
-import type { Address } from './address.ts';
-import { certificatesOn, type StoredCertificate } from './certificates.ts';
+import { type Address, listing } from './address.ts';
+import { underNameOf } from './certificates.ts';
 import { CK, CURVES } from './cryptoki.ts';
 import { guarded } from './faults.ts';
+import { fieldsOf } from './issuers.ts';
 import { type PrivateKey, selectKey } from './keys.ts';
 import { login, pinSource } from './login.ts';
-import { byName, findObjects, inWords, type ObjectName, uriName } from './objects.ts';
+import {
+  byName,
+  FEW,
+  findObjects,
+  inWords,
+  isGiven,
+  type ObjectName,
+  readName,
+  sameBytes,
+  several,
+  uriName,
+} from './objects.ts';
 import { findPublicKey } from './public-key.ts';
+import { findCertificateObjects, findCertificates, isAttestation, publicKeyOf } from './stored-certificate.ts';
 import { type Connection, connect, nameOfToken, uriOnToken } from './token.ts';
 
 /** `create` of this store. */
@@ -25,14 +37,18 @@ export async function createKey(address: Address, options: CreateOptions): Promi
     const name: ObjectName = { id, label: address.object };
     refuseTaken(connection, name);
     const common: ITemplate = { token: true, id, ...labelOf(name) };
-    guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} made no ${options.keyType} key`, () =>
+    const made = guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} made no ${options.keyType} key`, () =>
       session.generateKeyPair(
         kind.mechanism,
         { ...common, ...kind.template, verify: true },
         { ...common, sign: true, sensitive: true, extractable: false },
       ),
     );
-    return parseKeyUri(uriOnToken(address, token, uriName(name), true));
+    // Some tokens name keys themselves, whatever they are asked.
+    const given = readName(connection, made.privateKey.handle);
+    return parseKeyUri(
+      uriOnToken(address, token, uriName(isGiven(given.id) || isGiven(given.label) ? given : name), true),
+    );
   });
 }
 
@@ -49,17 +65,49 @@ export async function writeCertificates(
     });
   }
   return writing(address, options, 'writing certificates', (connection, session) => {
-    const present = certificatesOn(connection);
-    const key = selectKey(connection, present);
-    refuseForeign(connection, key, leaf, present);
+    const key = selectKey(connection);
+    refuseForeign(connection, key, leaf);
     const write = (certificate: Certificate, name: ObjectName): void => {
-      if (present.some(({ der }) => der.equals(certificate.der))) return;
+      if (isThere(connection, certificate, name)) return;
       guarded('ERR_TOKEN_FAILED', `${nameOfToken(connection.token)} took no certificate`, () =>
         session.create({ ...templateOf(certificate), id: name.id ?? Buffer.alloc(0), ...labelOf(name) }),
       );
     };
     write(leaf, key);
     for (const issuer of issuers) write(issuer, { id: identifierOf(issuer), label: Buffer.from(issuer.subject) });
+  });
+}
+
+/** `removeCertificate` of this store. */
+export async function deleteCertificate(address: Address, options: OpenOptions): Promise<void> {
+  const { id, object: label } = address;
+  if (!isGiven(id) && !isGiven(label)) {
+    throw new HoldfastError('ERR_CERTIFICATE_AMBIGUOUS', `${address.text} does not say which certificate`, {
+      hint: 'name it by its id or object (holdfast list shows them); nothing was changed',
+    });
+  }
+  return writing(address, options, 'removing a certificate', (connection) => {
+    const { module, session, token } = connection;
+    const found = findCertificateObjects(connection, byName({ id, label }), FEW);
+    const [handle] = found;
+    if (!handle) {
+      throw new HoldfastError('ERR_CERTIFICATE_REQUIRED', `${nameOfToken(token)} has none that ${address.text} fits`, {
+        hint: 'check id and object of the certificate (holdfast list shows them); nothing was changed',
+      });
+    }
+    if (found.length > 1) {
+      const names = found.slice(0, FEW - 1).map((one) => uriName(readName(connection, one)));
+      const uris = new Set(names.map((name) => uriOnToken(address, token, [...name, ['type', 'cert']])));
+      throw new HoldfastError('ERR_CERTIFICATE_AMBIGUOUS', `${several(found)} certificates fit ${address.text}`, {
+        hint:
+          uris.size > 1
+            ? listing('use one of these', [...uris])
+            : 'they have the same id and object: give them different ones first; nothing was changed',
+      });
+    }
+    guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} did not remove the certificate`, () =>
+      module.pkcs11.C_DestroyObject(session, handle),
+    );
   });
 }
 
@@ -121,7 +169,7 @@ function kindOf(keyType: KeySpec): { mechanism: string; template: ITemplate } {
 /** Tokens allow two objects of one name; nobody could tell them apart afterwards. */
 function refuseTaken(connection: Connection, { id, label }: ObjectName): void {
   const taken = [{ id, label: undefined }, ...(label ? [{ id: undefined, label }] : [])].find(
-    (name) => findObjects(connection, byName(name)).length > 0,
+    (one) => findObjects(connection, byName(one), 1).length > 0,
   );
   if (!taken) return;
   throw new HoldfastError(
@@ -133,12 +181,7 @@ function refuseTaken(connection: Connection, { id, label }: ObjectName): void {
   );
 }
 
-function refuseForeign(
-  connection: Connection,
-  key: PrivateKey,
-  leaf: Certificate,
-  present: readonly StoredCertificate[],
-): void {
+function refuseForeign(connection: Connection, key: PrivateKey, leaf: Certificate): void {
   const publicKey = findPublicKey(connection, key, []);
   if (publicKey && !publicKey.equals(leaf.publicKey)) {
     throw new HoldfastError(
@@ -149,40 +192,37 @@ function refuseForeign(
       },
     );
   }
-  const other = present.find(({ id, der }) => key.id && id?.equals(key.id) && !der.equals(leaf.der));
+  const other = underNameOf(connection, key).find(
+    (one) => sameBytes(publicKeyOf(one), leaf.publicKey) && !isAttestation(one) && !one.der.equals(leaf.der),
+  );
   if (!other) return;
   throw new HoldfastError('ERR_KEY_EXISTS', `${key.description} has another certificate beside it already`, {
-    hint: 'remove that one first (pkcs11-tool --delete-object --type cert); nothing was changed',
+    hint: 'remove that one first; nothing was changed',
   });
 }
 
-function templateOf(certificate: Certificate): ITemplate {
-  const { serial, issuer, subject } = fieldsOf(certificate.der);
+/** Under the name that it would get, or, as other programs write them, under another one. */
+function isThere(connection: Connection, { der }: Certificate, { id }: ObjectName): boolean {
+  const subject = fieldsOf(der)?.subject;
+  const templates = [byName({ id, label: undefined }), subject ? [{ type: CK.CKA_SUBJECT, value: subject }] : []];
+  return templates
+    .filter(({ length }) => length > 0)
+    .some((template) => findCertificates(connection, template).some((one) => one.der.equals(der)));
+}
+
+function templateOf({ der }: Certificate): ITemplate {
+  const names = fieldsOf(der);
+  if (!names) {
+    throw new HoldfastError('ERR_CERTIFICATE_INVALID', 'the certificate lacks a serial number, an issuer or a subject');
+  }
   return {
     class: CK.CKO_CERTIFICATE,
     certType: CK.CKC_X_509,
     token: true,
     private: false,
-    value: Buffer.from(certificate.der),
-    serial,
-    issuer,
-    subject,
+    value: Buffer.from(der),
+    ...names,
   };
-}
-
-/** The DER of the fields that PKCS#11 wants beside a certificate (RFC 5280 §4.1, PKCS#11 v2.40 §4.6.3). */
-function fieldsOf(certificate: Uint8Array): { serial: Buffer; issuer: Buffer; subject: Buffer } {
-  const toBeSigned = read(read(certificate)?.value ?? certificate)?.value ?? certificate;
-  const fields: { tag: number; der: Buffer }[] = [];
-  let start = 0;
-  for (const { tag, end } of children(toBeSigned)) {
-    fields.push({ tag, der: Buffer.from(toBeSigned.subarray(start, end)) });
-    start = end;
-  }
-  // The version is [0] EXPLICIT and left out in v1.
-  const [serial, , issuer, , subject] = (fields[0]?.tag === 0xa0 ? fields.slice(1) : fields).map(({ der }) => der);
-  if (serial && issuer && subject) return { serial, issuer, subject };
-  throw new HoldfastError('ERR_CERTIFICATE_INVALID', 'the certificate lacks a serial number, an issuer or a subject');
 }
 
 /** An identifier of an issuer's own, so that its certificate is not taken for that of a key. */

@@ -3,20 +3,36 @@ import { CK } from './cryptoki.ts';
 import { guarded, returnValueOf } from './faults.ts';
 import { type Connection, nameOfToken, oneLine } from './token.ts';
 
-/** Handles fetched in one call: more than most tokens hold. */
-const BATCH = 100;
+/** Handles fetched in one call, and the most that are looked for unless somebody wants fewer, or all. */
+export const MOST = 100;
 
-/** The objects that fit a template. */
-export function findObjects({ module, session, token }: Connection, template: Attribute[]): Buffer[] {
+/** So many candidates are too many to choose from, and more than an error lists. */
+export const FEW = 11;
+
+/** How many there are, where looking ended at `FEW`. */
+export const several = ({ length }: readonly unknown[]): string =>
+  length < FEW ? `${length}` : `more than ${FEW - 1}`;
+
+/**
+ * The objects that fit a template. What else the token holds costs no call.
+ *
+ * @param limit stop at so many
+ */
+export function findObjects(
+  { module, session, token }: Connection,
+  template: readonly Attribute[],
+  limit: number = MOST,
+): Buffer[] {
   const { pkcs11 } = module;
   return guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} could not be searched`, () => {
     const found: Buffer[] = [];
-    pkcs11.C_FindObjectsInit(session, template);
+    pkcs11.C_FindObjectsInit(session, [...template]);
     try {
-      for (let batch = BATCH; batch === BATCH; ) {
-        const handles = pkcs11.C_FindObjects(session, BATCH);
+      // PKCS#11 v2.40 §5.7: only an empty answer says that there are no more.
+      while (found.length < limit) {
+        const handles = pkcs11.C_FindObjects(session, Math.min(MOST, limit - found.length));
+        if (handles.length === 0) break;
         found.push(...handles);
-        batch = handles.length;
       }
     } finally {
       pkcs11.C_FindObjectsFinal(session);
@@ -28,16 +44,27 @@ export function findObjects({ module, session, token }: Connection, template: At
 /** `CKR_ATTRIBUTE_SENSITIVE`, `CKR_ATTRIBUTE_TYPE_INVALID`: the object does not tell, or has none. */
 const NOT_TOLD: readonly (number | undefined)[] = [0x11, 0x12];
 
-/** One attribute; undefined when the object does not tell it. Asked one by one, because one refusal fails them all. */
-export function readAttribute(connection: Connection, object: Buffer, type: number): Buffer | undefined {
+/**
+ * Attributes of an object, without those that it does not tell. Asked for together, and one by one where that fails: one
+ * refusal fails them all (PKCS#11 v2.40 §5.7).
+ */
+export function readAttributes(
+  connection: Connection,
+  object: Buffer,
+  types: readonly number[],
+): ReadonlyMap<number, Buffer> {
   const { module, session, token } = connection;
   return guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} did not describe an object`, () => {
-    try {
-      return module.pkcs11.C_GetAttributeValue(session, object, [{ type }])[0]?.value;
-    } catch (thrown) {
-      if (NOT_TOLD.includes(returnValueOf(thrown))) return undefined;
-      throw thrown;
-    }
+    const read = (wanted: readonly number[]): [number, Buffer][] => {
+      try {
+        const template = wanted.map((type) => ({ type }));
+        return module.pkcs11.C_GetAttributeValue(session, object, template).map(({ type, value }) => [type, value]);
+      } catch (thrown) {
+        if (!NOT_TOLD.includes(returnValueOf(thrown))) throw thrown;
+        return wanted.length > 1 ? wanted.flatMap((type) => read([type])) : [];
+      }
+    };
+    return new Map(read(types));
   });
 }
 
@@ -53,20 +80,38 @@ export const byName = ({ id, label }: ObjectName): Attribute[] => [
   ...(label ? [{ type: CK.CKA_LABEL, value: label }] : []),
 ];
 
-export const readName = (connection: Connection, object: Buffer): ObjectName => ({
-  id: readAttribute(connection, object, CK.CKA_ID),
-  label: readAttribute(connection, object, CK.CKA_LABEL),
+const NAME: readonly number[] = [CK.CKA_ID, CK.CKA_LABEL];
+
+/** The name among attributes that were read. */
+export const nameIn = (attributes: ReadonlyMap<number, Buffer>): ObjectName => ({
+  id: attributes.get(CK.CKA_ID),
+  label: attributes.get(CK.CKA_LABEL),
 });
+
+export const readName = (connection: Connection, object: Buffer): ObjectName =>
+  nameIn(readAttributes(connection, object, NAME));
+
+/** Is this attribute there and not empty? An empty one is that of everybody who has none. */
+export const isGiven = (value: Buffer | undefined): value is Buffer => value !== undefined && value.length > 0;
+
+/** What leads from one half of a pair to the other: the identifier, or the label of those that were made without one. */
+export function leadingName({ id, label }: ObjectName): ObjectName | undefined {
+  if (isGiven(id)) return { id, label: undefined };
+  return isGiven(label) ? { id: undefined, label } : undefined;
+}
 
 /** The URI attributes that select an object of this name. */
 export const uriName = ({ id, label }: ObjectName): [string, Uint8Array][] => [
-  ...(id && id.length > 0 ? [['id', id] as [string, Uint8Array]] : []),
-  ...(label && label.length > 0 ? [['object', label] as [string, Uint8Array]] : []),
+  ...(isGiven(id) ? [['id', id] as [string, Uint8Array]] : []),
+  ...(isGiven(label) ? [['object', label] as [string, Uint8Array]] : []),
 ];
 
 /** `"web" (id 01)`, `with id 01`, `"web"`. */
 export function inWords({ id, label }: ObjectName): string {
-  const hex = id && id.length > 0 ? `id ${id.toString('hex')}` : '';
-  if (label && label.length > 0) return `"${oneLine(label.toString())}"${hex && ` (${hex})`}`;
+  const hex = isGiven(id) ? `id ${id.toString('hex')}` : '';
+  if (isGiven(label)) return `"${oneLine(label.toString())}"${hex && ` (${hex})`}`;
   return hex ? `with ${hex}` : 'without a name';
 }
+
+export const sameBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
+  a !== undefined && b !== undefined && Buffer.compare(a, b) === 0;

@@ -3,31 +3,31 @@ import { within } from '../../limits.ts';
 import type { Secret } from '../../secret.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
-import { besideKey, certificatesOn } from './certificates.ts';
+import { besideKey, underNameOf } from './certificates.ts';
 import { CK } from './cryptoki.ts';
 import { fault } from './faults.ts';
 import { type PrivateKey, selectKey } from './keys.ts';
-import { askPin, checkTries, login, type PinSource, pinSource, sendPin } from './login.ts';
+import { askPin, checkTries, login, type PinSource, pinSource, readyPin } from './login.ts';
+import { mechanismsOf } from './mechanisms.ts';
 import { makePlaces, sessionPool } from './pool.ts';
 import { findPublicKey } from './public-key.ts';
-import { signOn, toBeSigned } from './sign.ts';
+import { signOn, type Way, waysToSign } from './sign.ts';
 import { type Connection, closeSession, openSession } from './token.ts';
 
 /** Find the key on a connected token, log in, and hold both open. The connection is the open key's from then on. */
 export async function openOn(connection: Connection, options: OpenOptions, signal: AbortSignal): Promise<OpenKey> {
-  const shown = certificatesOn(connection);
   const pin = pinSource(connection, options);
   const secret = await login(pin, signal);
   try {
-    // A few tokens show their certificates only to those who are logged in.
-    const certificates = shown.length === 0 && secret ? certificatesOn(connection) : shown;
-    const key = selectKey(connection, certificates);
-    const publicKey = findPublicKey(connection, key, certificates);
+    const key = selectKey(connection);
+    const underName = underNameOf(connection, key);
+    const publicKey = findPublicKey(connection, key, underName);
+    const now = options.now?.() ?? new Date();
     const kept = key.alwaysAuthenticate && pin.stored ? secret : undefined;
     if (!kept) secret?.wipe();
     return {
       publicKey,
-      certificates: besideKey(certificates, { ...key, publicKey }, options.now?.() ?? new Date()),
+      certificates: besideKey(connection, { ...key, publicKey }, underName, now),
       attended: key.alwaysAuthenticate,
       description: key.description,
       ...signing(connection, key, pin, kept, options),
@@ -47,6 +47,7 @@ function signing(
   options: OpenOptions,
 ): Pick<OpenKey, 'sign' | 'close'> {
   const { module, token } = connection;
+  const mechanisms = mechanismsOf(module, token);
   const pool = sessionPool(
     module.places,
     () => openSession(module, token),
@@ -58,24 +59,28 @@ function signing(
   let closing: Promise<void> | undefined;
 
   /** For a key that always authenticates. */
-  const signWith = (secret: Secret, input: Buffer, signal: AbortSignal): Promise<Buffer> =>
-    pool.run((session) => {
+  const signWith = (secret: Secret, ways: Way[], signal: AbortSignal): Promise<Buffer> =>
+    pool.run(async (session) => {
       if (kept) checkTries(pin);
-      const authenticate = (): void => sendPin(pin, session, CK.CKU_CONTEXT_SPECIFIC, secret);
-      return signOn(module.pkcs11, session, key, input, authenticate);
+      const ready = await readyPin(pin, CK.CKU_CONTEXT_SPECIFIC, secret, signal);
+      try {
+        return await signOn(module.pkcs11, session, key, ways, mechanisms, () => ready.send(session));
+      } finally {
+        ready.leave();
+      }
     }, signal);
 
-  async function signOnce(input: Buffer, signal: AbortSignal): Promise<Buffer> {
+  async function signOnce(ways: Way[], signal: AbortSignal): Promise<Buffer> {
     try {
       if (!key.alwaysAuthenticate) {
-        return await pool.run((session) => signOn(module.pkcs11, session, key, input, () => {}), signal);
+        return await pool.run((session) => signOn(module.pkcs11, session, key, ways, mechanisms, () => {}), signal);
       }
-      if (kept) return await signWith(kept, input, signal);
+      if (kept) return await signWith(kept, ways, signal);
       await questions.take(signal);
       try {
         const secret = await askPin(pin, signal);
         try {
-          return await signWith(secret, input, signal);
+          return await signWith(secret, ways, signal);
         } finally {
           secret.wipe();
         }
@@ -91,8 +96,8 @@ function signing(
     if (closing) {
       throw new HoldfastError('ERR_KEY_CLOSED', `${key.description} was closed`, { hint: 'open it again' });
     }
-    const input = toBeSigned(key, message, hash);
-    const signature = within(options, `a signature with ${key.description}`, (signal) => signOnce(input, signal));
+    const ways = waysToSign(key, mechanisms, message, hash);
+    const signature = within(options, `a signature with ${key.description}`, (signal) => signOnce(ways, signal));
     signatures.add(signature);
     try {
       return await signature;

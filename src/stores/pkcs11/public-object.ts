@@ -1,11 +1,12 @@
 import { createPublicKey, type JsonWebKey } from 'node:crypto';
+import type { Attribute } from 'pkcs11js';
 import { CK, CURVES, ulongOf } from './cryptoki.ts';
-import { readAttribute } from './objects.ts';
+import { readAttributes } from './objects.ts';
 import type { Connection } from './token.ts';
 
-/** What kind of key an object is; undefined for those that we cannot use. */
-export function keyTypeOf(connection: Connection, object: Buffer): 'RSA' | 'EC' | undefined {
-  const value = readAttribute(connection, object, CK.CKA_KEY_TYPE);
+/** What kind of key an object is, by its `CKA_KEY_TYPE`; undefined for those that we cannot use. */
+export function keyTypeIn(attributes: ReadonlyMap<number, Buffer>): 'RSA' | 'EC' | undefined {
+  const value = attributes.get(CK.CKA_KEY_TYPE);
   const type = value && Number(ulongOf(value));
   return type === CK.CKK_RSA ? 'RSA' : type === CK.CKK_EC ? 'EC' : undefined;
 }
@@ -16,15 +17,17 @@ export function readPublicKey(connection: Connection, object: Buffer, type: 'RSA
 }
 
 function readRsa(connection: Connection, object: Buffer): Buffer | undefined {
-  const n = readAttribute(connection, object, CK.CKA_MODULUS)?.toString('base64url');
-  const e = readAttribute(connection, object, CK.CKA_PUBLIC_EXPONENT)?.toString('base64url');
+  const attributes = readAttributes(connection, object, [CK.CKA_MODULUS, CK.CKA_PUBLIC_EXPONENT]);
+  const n = attributes.get(CK.CKA_MODULUS)?.toString('base64url');
+  const e = attributes.get(CK.CKA_PUBLIC_EXPONENT)?.toString('base64url');
   return n && e ? spkiOf({ kty: 'RSA', n, e }) : undefined;
 }
 
 function readEc(connection: Connection, object: Buffer): Buffer | undefined {
-  const params = readAttribute(connection, object, CK.CKA_EC_PARAMS)?.toString('hex');
+  const attributes = readAttributes(connection, object, [CK.CKA_EC_PARAMS, CK.CKA_EC_POINT]);
+  const params = attributes.get(CK.CKA_EC_PARAMS)?.toString('hex');
   const curve = CURVES.find(({ oid }) => oid === params);
-  const value = readAttribute(connection, object, CK.CKA_EC_POINT);
+  const value = attributes.get(CK.CKA_EC_POINT);
   if (!curve || !value) return undefined;
   // PKCS#11 v2.40 §2.3.3 wraps the point in an OCTET STRING; some modules leave that out. Either way it stands at the end.
   const point = value.subarray(-(1 + 2 * curve.size));
@@ -38,6 +41,34 @@ function readEc(connection: Connection, object: Buffer): Buffer | undefined {
 function spkiOf(key: JsonWebKey): Buffer | undefined {
   try {
     return createPublicKey({ key, format: 'jwk' }).export({ type: 'spki', format: 'der' });
+  } catch {
+    return undefined;
+  }
+}
+
+/** How key objects say the public half of a certificate, as templates to look for it; undefined for keys that we cannot use. */
+export function publicValueOf(
+  spki: Uint8Array | undefined,
+): { readonly type: 'RSA' | 'EC'; readonly templates: readonly Attribute[][] } | undefined {
+  const key = spki && keyOf(spki);
+  if (key?.n) {
+    const modulus = { type: CK.CKA_MODULUS, value: Buffer.from(key.n, 'base64url') };
+    return { type: 'RSA', templates: [[{ type: CK.CKA_KEY_TYPE, value: CK.CKK_RSA }, modulus]] };
+  }
+  if (!key?.x || !key.y) return undefined;
+  const point = Buffer.concat([Buffer.of(4), Buffer.from(key.x, 'base64url'), Buffer.from(key.y, 'base64url')]);
+  // In an OCTET STRING, and without: see above.
+  const wrapped = Buffer.concat([
+    Buffer.from(point.length < 0x80 ? [4, point.length] : [4, 0x81, point.length]),
+    point,
+  ]);
+  const type = { type: CK.CKA_KEY_TYPE, value: CK.CKK_EC };
+  return { type: 'EC', templates: [wrapped, point].map((value) => [type, { type: CK.CKA_EC_POINT, value }]) };
+}
+
+function keyOf(spki: Uint8Array): JsonWebKey | undefined {
+  try {
+    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({ format: 'jwk' });
   } catch {
     return undefined;
   }

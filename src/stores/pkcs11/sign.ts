@@ -4,50 +4,132 @@ import { ecdsaSignatureToDer } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import type { HashName } from '../../signer.ts';
 import { CK } from './cryptoki.ts';
+import { returnValueOf } from './faults.ts';
 import type { PrivateKey } from './keys.ts';
+import { type Mechanisms, nameOfMechanism } from './mechanisms.ts';
 
-/** DER of a DigestInfo up to the digest itself (RFC 8017 §9.2, note 1). */
-const HASHES: ReadonlyMap<unknown, { readonly node: string; readonly digestInfo: string }> = new Map([
-  ['SHA-256', { node: 'sha256', digestInfo: '3031300d060960864801650304020105000420' }],
-  ['SHA-384', { node: 'sha384', digestInfo: '3041300d060960864801650304020205000430' }],
-  ['SHA-512', { node: 'sha512', digestInfo: '3051300d060960864801650304020305000440' }],
+interface Hash {
+  readonly node: string;
+  /** DER of a DigestInfo up to the digest itself (RFC 8017 §9.2, note 1). */
+  readonly digestInfo: string;
+  /** The mechanisms that hash by themselves. */
+  readonly RSA: number;
+  readonly EC: number;
+}
+
+const HASHES: ReadonlyMap<unknown, Hash> = new Map([
+  [
+    'SHA-256',
+    {
+      node: 'sha256',
+      digestInfo: '3031300d060960864801650304020105000420',
+      RSA: CK.CKM_SHA256_RSA_PKCS,
+      EC: CK.CKM_ECDSA_SHA256,
+    },
+  ],
+  [
+    'SHA-384',
+    {
+      node: 'sha384',
+      digestInfo: '3041300d060960864801650304020205000430',
+      RSA: CK.CKM_SHA384_RSA_PKCS,
+      EC: CK.CKM_ECDSA_SHA384,
+    },
+  ],
+  [
+    'SHA-512',
+    {
+      node: 'sha512',
+      digestInfo: '3051300d060960864801650304020305000440',
+      RSA: CK.CKM_SHA512_RSA_PKCS,
+      EC: CK.CKM_ECDSA_SHA512,
+    },
+  ],
 ]);
 
-/** Room for the signature of an 8192-bit RSA key. */
-const LONGEST_SIGNATURE = 1024;
+/** Room for the signature of an 8192-bit RSA key, and for two numbers of a 521-bit curve. */
+const LONGEST_SIGNATURE = { RSA: 1024, EC: 132 } as const;
 
-/** What the token is given to sign: the hash is made here, because every token signs a digest and few hash. */
-export function toBeSigned(key: PrivateKey, message: Uint8Array, hash: HashName): Buffer {
+/** One way to a signature: the mechanism, and what the token is given for it, made when it is its turn. */
+export interface Way {
+  readonly mechanism: number;
+  readonly input: () => Buffer;
+}
+
+/**
+ * The ways to this signature that the token offers, the best first. RSA: the token hashes where it can, as some forbid to
+ * sign what they did not hash. ECDSA: the hash is made here, because every token signs a digest and few hash.
+ *
+ * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_KEY_UNSUPPORTED`
+ */
+export function waysToSign(key: PrivateKey, mechanisms: Mechanisms, message: Uint8Array, hash: HashName): Way[] {
   const known = HASHES.get(hash);
   if (!known) {
     throw new HoldfastError('ERR_OPTION_INVALID', `there is no hash "${String(hash)}"`, {
       hint: `use one of ${[...HASHES.keys()].join(', ')}`,
     });
   }
-  const digest = createHash(known.node).update(message).digest();
-  if (key.type === 'RSA') return Buffer.concat([Buffer.from(known.digestInfo, 'hex'), digest]);
+  const copy = Buffer.from(message); // the message is the caller's, who may change it before its turn comes
+  const hashing: Way = { mechanism: known[key.type], input: () => copy };
+  const plain = plainWay(key, known, copy);
+  // An empty buffer has no address, which modules refuse: the digest of an empty message is none.
+  const ways = (key.type === 'RSA' ? [hashing, plain] : [plain, hashing]).filter(
+    (one) => mechanisms.offers(one.mechanism) && (one === plain || copy.length > 0),
+  );
+  if (ways.length > 0) return ways.includes(plain) ? ways : [...ways, plain];
+  const missing = `${nameOfMechanism(plain.mechanism)} nor ${nameOfMechanism(hashing.mechanism)}`;
+  throw new HoldfastError(
+    'ERR_KEY_UNSUPPORTED',
+    `${key.description} cannot sign with ${hash}: the token offers neither ${missing}`,
+    { hint: 'use a key of another type, or another token (holdfast list shows what each offers)' },
+  );
+}
+
+function plainWay(key: PrivateKey, { node, digestInfo }: Hash, message: Buffer): Way {
+  const digest = (): Buffer => createHash(node).update(message).digest();
+  if (key.type === 'RSA') {
+    return { mechanism: CK.CKM_RSA_PKCS, input: () => Buffer.concat([Buffer.from(digestInfo, 'hex'), digest()]) };
+  }
   // ECDSA takes the leftmost bits of a longer digest (FIPS 186-5 §6.4.1); not every token cuts it by itself.
-  return digest.subarray(0, key.orderSize);
+  return { mechanism: CK.CKM_ECDSA, input: () => digest().subarray(0, key.orderSize) };
 }
 
 /**
  * One signature on a PKCS#11 session that is busy with nothing else.
  *
+ * @param ways what `waysToSign` found
  * @param authenticate called between C_SignInit and C_Sign, where a key that always authenticates wants its login
  */
 export async function signOn(
   pkcs11: PKCS11,
   session: Buffer,
   key: PrivateKey,
-  input: Buffer,
+  ways: readonly Way[],
+  mechanisms: Mechanisms,
   authenticate: () => void,
 ): Promise<Buffer> {
-  const output = Buffer.alloc(LONGEST_SIGNATURE);
-  pkcs11.C_SignInit(session, { mechanism: key.type === 'RSA' ? CK.CKM_RSA_PKCS : CK.CKM_ECDSA }, key.handle);
+  const output = Buffer.alloc(LONGEST_SIGNATURE[key.type]);
+  const input = begin(pkcs11, session, key, ways, mechanisms).input();
   authenticate();
   const signature = Buffer.from(await pkcs11.C_SignAsync(session, input, output));
   // The native worker holds bare pointers into both buffers: they are used here so that they live until it is done.
   input.fill(0);
   output.fill(0);
   return key.type === 'RSA' ? signature : Buffer.from(ecdsaSignatureToDer(signature));
+}
+
+const MECHANISM_INVALID = 0x70;
+
+/** C_SignInit with the first mechanism that the token knows after all: lists of mechanisms promise more than is there. */
+function begin(pkcs11: PKCS11, session: Buffer, key: PrivateKey, ways: readonly Way[], mechanisms: Mechanisms): Way {
+  for (const [index, way] of ways.entries()) {
+    try {
+      pkcs11.C_SignInit(session, { mechanism: way.mechanism }, key.handle);
+      return way;
+    } catch (thrown) {
+      if (returnValueOf(thrown) !== MECHANISM_INVALID || index === ways.length - 1) throw thrown;
+      mechanisms.forget(way.mechanism);
+    }
+  }
+  throw new HoldfastError('ERR_INTERNAL', 'there was no way to sign');
 }
