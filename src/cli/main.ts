@@ -54,7 +54,8 @@ for (const name of signals) {
 // No top-level await: the bundle is CommonJS, which starts some milliseconds sooner.
 run(process.argv.slice(2), { env: process.env, output, signal: stop.signal }).then(
   () => {
-    letSignalsEnd();
+    // After a signal, its repetition is still to come: it should not turn an orderly end into another one.
+    if (interruptedBy === undefined) letSignalsEnd();
     process.exit(0);
   },
   (thrown: unknown) => {

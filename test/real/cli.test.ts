@@ -185,7 +185,9 @@ describe('interrupted', () => {
     expect(await readdir(temporary)).not.toEqual([]);
     running.child.kill('SIGTERM');
     setTimeout(() => running.child.kill('SIGTERM'), 2);
-    expect((await running.finished).signal).toBe('SIGTERM');
+    const { status, signal } = await running.finished;
+    // Node takes its handlers away as it exits: a signal that comes just then ends a process that has done its work.
+    expect(signal ?? status).toBe(signal === null ? 0 : 'SIGTERM');
     expect(await readdir(temporary)).toEqual([]);
   });
 
