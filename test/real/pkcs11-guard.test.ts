@@ -89,7 +89,7 @@ describeFaulty('a wrong stored PIN, in many processes', () => {
         /^forgotten: a PIN that the token "test" refused \(the file \/.*\/pin, \d{4}-.*Z\)\n$/,
       );
       await open();
-      expect(await atOnce(4)).toEqual({ open: 4 });
+      expect(await atOnce(1, 4)).toEqual({ open: 4 });
       expect(logins()).toBe(6);
       const empty = await runCli([...command, named], { env: { ...fault.env } });
       expect(empty).toMatchObject({ status: 0, stdout: expect.stringMatching(/^nothing to forget/) });

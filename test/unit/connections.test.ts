@@ -34,6 +34,10 @@ test('nothing connects but the request to the endpoint, its proxy, and the servi
   ]);
 });
 
-test('programs are started by the demo alone', () => {
-  expect(usersOf(/^node:child_process$/)).toEqual(['src/cli/demo.ts', 'src/cli/soft-token.ts']);
+test('programs are started by the demo, and for a PIN where somebody allowed it', () => {
+  expect(usersOf(/^node:child_process$/)).toEqual([
+    'src/cli/demo.ts',
+    'src/cli/soft-token.ts',
+    'src/secret-places.ts', // pin-source=|command, with --allow-pin-command
+  ]);
 });
