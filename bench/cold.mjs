@@ -1,6 +1,7 @@
 // npm run bench:cold [-- --runs 31] [-- --nodes 20,22,24]
 // What one credential costs from a cold start, beside the least that can buy it (bare.mjs), on the same key, against the
-// same local service, interleaved. Then the same session step by step through the library (phases.mjs).
+// same local service, interleaved; and out of the shared cache, beside the least that can read and print a file. Then the
+// same session step by step through the library (phases.mjs).
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,9 +27,13 @@ const write = (name, text) => {
 const execute = promisify(execFile);
 const MODULE = process.env.SOFTHSM2_MODULE ?? '/usr/lib/softhsm/libsofthsm2.so';
 
+/** Where the shared cache lies; what it has never seen is bought. */
+const runtime = process.platform === 'linux' ? mkdtempSync('/dev/shm/holdfast-bench-') : undefined;
+const forget = () => runtime && rmSync(join(runtime, 'holdfast'), { recursive: true, force: true });
+
 const local = await startLocalRolesAnywhere({ tls: true });
 const { AWS_CA_BUNDLE: _ours, ...inherited } = process.env; // a bundle of the machine's would be read by one of the two only
-const env = { ...inherited, NODE_EXTRA_CA_CERTS: write('ca.pem', local.caBundle) };
+const env = { ...inherited, NODE_EXTRA_CA_CERTS: write('ca.pem', local.caBundle), XDG_RUNTIME_DIR: runtime };
 const arns = { trustAnchorArn: local.trustAnchorArn, profileArn: local.profileArn, roleArn: local.roleArn };
 
 /** One way to keep a key: the arguments of the CLI and the description that bare.mjs and phases.mjs read. */
@@ -87,6 +92,33 @@ function bareAsCommonJs() {
   return write('bare.cjs', `(async () => {\n${text}\n})();\n`);
 }
 
+/** The least that a hit could do: read one file and print it. As an ES module and as CommonJS. */
+function readers() {
+  const path = JSON.stringify(
+    write('credentials.json', JSON.stringify({ Version: 1, SessionToken: 'A'.repeat(1000) })),
+  );
+  const print = `process.stdout.write(readFileSync(${path}));`;
+  return {
+    reader: [write('read.mjs', `import { readFileSync } from 'node:fs';\n${print}\n`)],
+    readerCommonJs: [write('read.cjs', `const { readFileSync } = require('node:fs');\n${print}\n`)],
+  };
+}
+
+/** A hit beside the readers, interleaved: on a key in a token, if there is one, since no driver is loaded either. */
+async function compareHits(node, store) {
+  const kinds = { ...readers(), hit: store.args };
+  const times = { reader: [], readerCommonJs: [], hit: [] };
+  for (let run = -1; run < runs; run += 1) {
+    for (const [kind, args] of Object.entries(kinds)) {
+      const { milliseconds } = await timed(node, args);
+      if (run >= 0) times[kind].push(milliseconds);
+    }
+  }
+  const ratio = (kind) => median(times.hit.map((time, run) => time / times[kind][run])).toFixed(2);
+  const of = (kind) => median(times[kind]).toFixed(0);
+  return [...['reader', 'readerCommonJs', 'hit'].map(of), ratio('reader'), ratio('readerCommonJs')];
+}
+
 /** What one run loads. */
 async function loadedBy(node, args) {
   const path = join(place, 'loaded.json');
@@ -95,6 +127,7 @@ async function loadedBy(node, args) {
 }
 
 async function compareLoaded(node, store) {
+  forget();
   const [bare, ours] = [await loadedBy(node, ['bench/bare.mjs', store.config]), await loadedBy(node, store.args)];
   const extra = ours.builtins.filter((name) => !bare.builtins.includes(name));
   const files = ours.files.map(({ path, kilobytes }) => `${basename(path)} ${kilobytes.toFixed(0)}`);
@@ -107,6 +140,7 @@ const commonJs = bareAsCommonJs();
 const whole = [];
 const steps = [];
 const loads = [];
+const hits = [];
 for (const major of values.nodes.split(',')) {
   const node = nodeBinary(major);
   for (const store of stores) {
@@ -120,12 +154,14 @@ for (const major of values.nodes.split(',')) {
     const phases = [];
     for (let run = -1; run < runs; run += 1) {
       for (const [kind, args] of Object.entries(kinds)) {
+        forget();
         const { milliseconds } = await timed(node, args);
         if (run >= 0) times[kind].push(milliseconds);
       }
       const { stdout } = await timed(node, ['bench/phases.mjs', store.config]);
       if (run >= 0) phases.push(JSON.parse(stdout));
     }
+    if (runtime !== undefined) hits.push([major, store.name, ...(await compareHits(node, store))]);
     loads.push([major, store.name, ...(await compareLoaded(node, store))]);
     const of = (kind) => median(times[kind]).toFixed(0);
     const ratio = (kind) => median(times.holdfast.map((time, run) => time / times[kind][run])).toFixed(2);
@@ -143,6 +179,8 @@ console.log(
     whole,
   ),
 );
+console.log('\nOut of the shared cache, beside a script that reads one file and prints it:\n');
+console.log(table(['Node', 'key', 'reader', 'as CommonJS', 'hit', 'ratio', 'to CommonJS'], hits));
 console.log('\nThe same session through the library, by step:\n');
 console.log(table(['Node', 'key', 'start', 'load', 'open', 'sign', 'request'], steps));
 console.log(
@@ -150,4 +188,4 @@ console.log(
 );
 console.log(table(['Node', 'key', 'bare script', 'credential-process', 'more than the bare script', 'files'], loads));
 await local.close();
-rmSync(place, { recursive: true, force: true });
+for (const one of [place, runtime]) if (one !== undefined) rmSync(one, { recursive: true, force: true });

@@ -11,13 +11,22 @@ const { status } = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc
 });
 if (status !== 0) process.exit(status ?? 1);
 
-/** What every credential-process needs, and the store of most: one file. Commands, stores and wings are still loaded when they are used. */
-const HOT = ['cli-modules/main', 'cli-modules/settings', 'cli-modules/credential-process', 'stores/file/index'];
+/**
+ * Files that are always needed together, each list one file, with what they load at once. A session out of the shared cache
+ * takes `main` alone; one that is bought with a key file takes `buy` as well. All else is loaded when it is used.
+ */
+const TOGETHER = {
+  main: ['cli-modules/main', 'cli-modules/settings', 'cli-modules/credential-process', 'turn'],
+  buy: ['index', 'stores/file/index'],
+  write: ['serve/credentials-file', 'serve/file-target', 'serve/replace-file'],
+};
 
 renameSync('dist/cli', 'dist/cli-modules');
 const bundle = await rollup({
   input: { main: 'dist/cli-modules/main.js' },
   external: (id) => !/^[./]/.test(id),
+  // No file of ours does anything when it is loaded (the seventh law), so none is loaded for the sake of that.
+  treeshake: { moduleSideEffects: (_, external) => external },
   onwarn: ({ message }) => {
     throw new Error(message);
   },
@@ -26,7 +35,9 @@ await bundle.write({
   dir: 'dist/cli',
   format: 'cjs',
   chunkFileNames: '[name]-[hash].js',
-  manualChunks: { main: HOT.map((name) => `dist/${name}.js`) },
+  manualChunks: Object.fromEntries(
+    Object.entries(TOGETHER).map(([chunk, names]) => [chunk, names.map((name) => `dist/${name}.js`)]),
+  ),
   generatedCode: 'es2015',
   interop: 'default', // as Node does it
   dynamicImportInCjs: false,

@@ -38,6 +38,10 @@ export const DOUBLES = {
     isThere: () => onPath('gcc') && spawnSync('pkg-config', ['--exists', 'p11-kit-1']).status === 0,
   },
   'aws-cli': { packages: ['awscli'], isThere: () => awsCli() !== undefined },
+  boto3: {
+    packages: ['python3-boto3'],
+    isThere: () => spawnSync('/usr/bin/python3', ['-c', 'import boto3']).status === 0,
+  },
   openssl: { packages: ['openssl'], isThere: () => onPath('openssl') },
 };
 

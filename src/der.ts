@@ -44,34 +44,47 @@ export function* children(data: Uint8Array): Generator<Tlv, void> {
   for (let item = read(data); item; item = item.end < data.length ? read(data, item.end) : undefined) yield item;
 }
 
-/** Write one value, given in parts. */
-function write(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const header = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
-  return Buffer.concat([Uint8Array.of(tag, ...header), ...parts]);
-}
-
 /**
  * An ECDSA signature as tokens give it (r and s side by side, PKCS#11 §2.3.1) to DER `Ecdsa-Sig-Value`
- * (RFC 3279 §2.2.3).
+ * (RFC 3279 §2.2.3). Into one buffer, as it is done for every signature.
  *
- * @param raw an even number of octets: r and s, each as long as the curve's order
+ * @param raw an even number of octets, at most 248: r and s, each as long as the curve's order
  */
-export function ecdsaSignatureToDer(raw: Uint8Array): Uint8Array {
-  const half = raw.length / 2;
-  const [r, s] = [integerIn(raw, 0, half), integerIn(raw, half, raw.length)];
-  return write(SEQUENCE, r, s);
+export function ecdsaSignatureToDer(raw: Uint8Array): Buffer {
+  const half = raw.length >> 1;
+  const r = firstDigit(raw, 0, half);
+  const s = firstDigit(raw, half, raw.length);
+  const length = sizeOfInteger(raw, r, half) + sizeOfInteger(raw, s, raw.length);
+  const header = length < 0x80 ? [SEQUENCE, length] : [SEQUENCE, 0x81, length];
+  const der = Buffer.allocUnsafe(header.length + length);
+  der.set(header);
+  const at = writeInteger(der, header.length, raw, r, half);
+  writeInteger(der, at, raw, s, raw.length);
+  return der;
 }
 
-/** An INTEGER from big-endian octets: no leading zeros but the one that keeps it positive (X.690 §8.3). */
-function integerIn(octets: Uint8Array, start: number, end: number): Uint8Array {
+/** Behind the leading zeros of a number, one octet of which stays (X.690 §8.3). */
+function firstDigit(octets: Uint8Array, start: number, end: number): number {
   let first = start;
   while (first < end - 1 && octets[first] === 0) first += 1;
-  const digits = octets.subarray(first, end);
-  return (digits[0] as number) >= 0x80 ? write(INTEGER, ZERO, digits) : write(INTEGER, digits);
+  return first;
 }
 
-const ZERO = Uint8Array.of(0);
+/** With tag and length, and a zero in front where the number would else be negative. */
+const sizeOfInteger = (octets: Uint8Array, start: number, end: number): number =>
+  2 + (isNegative(octets, start) ? 1 : 0) + end - start;
+
+const isNegative = (octets: Uint8Array, start: number): boolean => (octets[start] as number) >= 0x80;
+
+/** @returns the offset behind it */
+function writeInteger(der: Buffer, at: number, octets: Uint8Array, start: number, end: number): number {
+  const behind = at + sizeOfInteger(octets, start, end);
+  der[at] = INTEGER;
+  der[at + 1] = behind - at - 2;
+  der[at + 2] = 0; // stays, or is written over by the first digit
+  for (let index = end - start; index > 0; index -= 1) der[behind - index] = octets[end - index] as number;
+  return behind;
+}
 
 /**
  * The other way round: DER `Ecdsa-Sig-Value` to r and s side by side.

@@ -46,7 +46,7 @@ export interface Identity {
  * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_FILE_*`, `ERR_CERTIFICATE_*`, and what the store throws
  */
 export async function withIdentity<T>(init: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
-  const options = withUris(checkOptions(init));
+  const options = sayingOnce(withUris(checkOptions(init)));
   const now = options.now?.() ?? new Date();
   const keyUri = keyUriOf(options);
   // What is named as both is opened once, as the key: PKCS#12 wants its passphrase for either.
@@ -117,6 +117,21 @@ export function withUris<T extends IdentityOptions>(options: T): T {
     key: typeof key === 'string' ? parseKeyUri(key) : key,
     certificate: parsed(certificate),
     chain: parsed(chain),
+  };
+}
+
+/** What is wrong with the URIs of key and certificate alike is said once. */
+function sayingOnce<T extends IdentityOptions>(options: T): T {
+  const { notify } = options;
+  if (!notify) return options;
+  const said = new Set<string>();
+  return {
+    ...options,
+    notify(notice) {
+      if (notice.kind === 'warning' && said.has(notice.message)) return;
+      said.add(notice.message);
+      notify(notice);
+    },
   };
 }
 

@@ -3,6 +3,7 @@
 export type { ArnOptions } from './arn.ts';
 export { type Certificate, type KeyType, parseCertificate, readCertificates } from './certificate.ts';
 export { buildChain, CHAIN_LIMIT } from './chain.ts';
+export { type CheckedSession, checkSession, type SessionOptions } from './check-session.ts';
 export { type EndpointOptions, endpointUrl } from './endpoint.ts';
 export {
   ERROR_CODES,
@@ -27,7 +28,7 @@ export {
   type SecretValue,
   secretFromFile,
 } from './secret.ts';
-export { type CheckedSession, checkSession, createSession, type SessionOptions } from './session.ts';
+export { createSession } from './session.ts';
 export type { Credentials } from './session-answer.ts';
 export type { HashName, Signer } from './signer.ts';
 export {

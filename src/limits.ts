@@ -10,20 +10,30 @@ export interface Limits {
 /** The signal of those who gave neither signal nor deadline: nobody listens to it, which a fast token is worth. */
 const NEVER: AbortSignal = new AbortController().signal;
 
+export const isDeadline = (value: unknown): boolean => typeof value === 'number' && value > 0;
+
 /** setTimeout fires at once beyond this. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /**
  * Do something under the caller's signal and deadline. `work` gets one signal for both; its reason is the error to throw.
  *
- * @throws {HoldfastError} `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
+ * @throws {HoldfastError} `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`; `ERR_OPTION_INVALID` for a deadline that is none
  */
-export async function within<T>(
+export function within<T>(limits: Limits, what: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return limits.signal || limits.deadline !== undefined ? limited(limits, what, work) : work(NEVER);
+}
+
+async function limited<T>(
   { signal, deadline }: Limits,
   what: string,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  if (!signal && deadline === undefined) return work(NEVER);
+  if (deadline !== undefined && !isDeadline(deadline)) {
+    throw new HoldfastError('ERR_OPTION_INVALID', 'the option "deadline" must be a number of milliseconds above 0', {
+      hint: 'leave it out for no deadline',
+    });
+  }
   const controller = new AbortController();
   const interrupt = (): void => controller.abort(signal && interrupted(signal, what));
   const expire = (): void => {
@@ -45,9 +55,17 @@ export async function within<T>(
   }
 }
 
+/** Milliseconds for what may never end and whose caller sets no deadline: a pipe, a command. */
+const PATIENCE = 60_000;
+
+export const patient = ({ signal, deadline }: Limits): Limits => ({ signal, deadline: deadline ?? PATIENCE });
+
 /** The promise's outcome, or the signal's reason if that comes first. The promise itself cannot be stopped. */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal === NEVER) return promise;
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return signal === NEVER ? promise : race(promise, signal);
+}
+
+async function race<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   let abort = (): void => {};
   const aborted = new Promise<never>((_, reject) => {
     abort = () => reject(signal.reason as HoldfastError);
@@ -60,6 +78,18 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Pr
     signal.removeEventListener('abort', abort);
   }
 }
+
+/** Ends early, but never fails: who is aborted finds out next. */
+export const sleep = (milliseconds: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const wake = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, milliseconds);
+    signal?.addEventListener('abort', wake, { once: true });
+  });
 
 /** The error for an aborted signal; a deadline aborts with its own error as the reason. */
 export function interrupted({ reason }: AbortSignal, what?: string): HoldfastError {

@@ -1,4 +1,5 @@
 import { HoldfastError } from './errors.ts';
+import { isDeadline } from './limits.ts';
 import { nearest } from './nearest.ts';
 
 type Rule = readonly [expected: string, fits: (value: unknown) => boolean];
@@ -19,7 +20,7 @@ const isSignal = (value: unknown): boolean =>
 const TEXT: Rule = ['a string', isText];
 const FLAG: Rule = ['true or false', (value) => typeof value === 'boolean'];
 const NUMBER: Rule = ['a number', (value) => typeof value === 'number'];
-const MILLISECONDS: Rule = ['a number of milliseconds', (value) => typeof value === 'number' && value >= 0];
+const MILLISECONDS: Rule = ['a number of milliseconds above 0', isDeadline];
 const FUNCTION: Rule = ['a function', isFunction];
 const KEY: Rule = ['a string or a parsed key URI', (value) => isText(value) || isUri(value)];
 const CERTIFICATES: Rule = [
@@ -122,6 +123,11 @@ function entriesOf(options: object): [name: string, value: unknown][] {
 /** @throws {HoldfastError} `ERR_OPTION_INVALID` */
 export function checkKeyUri(uri: unknown): void {
   if (!KEY[1](uri)) throw wrongType('the key URI', KEY[0]);
+}
+
+/** What a signer is asked to sign. @throws {HoldfastError} `ERR_OPTION_INVALID` */
+export function checkMessage(message: unknown): void {
+  if (!isBytes(message)) throw wrongType('the message to sign', 'a Uint8Array');
 }
 
 function checkTypes(values: object, rules: ReadonlyMap<string, Rule>, of: string): void {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { isAbsolute, join } from 'node:path';
 import { HoldfastError } from './errors.ts';
 import type { Limits } from './limits.ts';
@@ -32,7 +31,7 @@ export function secretOf(uri: KeyUri, options: PinSourceOptions): SecretFunction
   const [name, bytes] = first;
   if (name === 'pin-value') return Object.assign(() => bytes, { origin: { kind: 'value', name: '' } as const });
   const source = Buffer.from(bytes).toString('utf8');
-  if (isAbsolute(source.replace(/^file:(\/\/)?(?=\/)/i, ''))) return secretFromFile(source);
+  if (isAbsolute(source.replace(/^file:(\/\/)?(?=\/)/i, ''))) return secretFromFile(source, options);
   const place = placeOf(source);
   if (place.kind === 'command' && !options.allowCommands) {
     throw invalid('the pin-source is a command, and commands are not run unasked', ALLOW);
@@ -74,7 +73,11 @@ function placeOf(source: string): Place {
 
 /** A command may have a secret in its arguments: its hash tells it apart as well. */
 function originOf({ kind, name }: Place): SecretOrigin {
-  if (kind === 'command') return { kind, name: createHash('sha256').update(name).digest('hex') };
+  if (kind === 'command') {
+    // An import would cost each start two milliseconds, and most have no command.
+    const { createHash } = process.getBuiltinModule('node:crypto');
+    return { kind, name: createHash('sha256').update(name).digest('hex') };
+  }
   const folder = process.env.CREDENTIALS_DIRECTORY;
   return { kind, name: kind === 'credential' && folder ? join(folder, name) : name };
 }

@@ -1,8 +1,9 @@
+import { checkSession, type SessionOptions } from './check-session.ts';
 import { HoldfastError } from './errors.ts';
 import { type IdentityOptions, withIdentity, withUris } from './identity.ts';
 import { interrupted } from './limits.ts';
 import { checkOptions } from './option-types.ts';
-import { checkSession, requestSession, rootsOf, type SessionOptions } from './session.ts';
+import { requestSession, rootsOf } from './session.ts';
 import type { Credentials } from './session-answer.ts';
 
 export interface RolesAnywhereInit extends IdentityOptions, SessionOptions {}

@@ -1,6 +1,7 @@
 import { isAbsolute } from 'node:path';
 import { HoldfastError, messageOf, SecretError } from './errors.ts';
-import { readBounded } from './read-file.ts';
+import { type Limits, patient, within } from './limits.ts';
+import { printable, readBounded } from './read-file.ts';
 import { parseKeyUri } from './uri.ts';
 
 /** A secret as the caller has it, or a function that fetches it when it is needed and not before. */
@@ -141,23 +142,41 @@ export const withoutLineEnd = (data: Buffer): Buffer =>
  * The secret in a file, read when asked, without its final line end.
  *
  * @param source an absolute path, or its `file:` URI (RFC 7512 §2.4 `pin-source`)
+ * @param limits how long to wait for the writer of a FIFO; default: a minute
  * @throws {SecretError} `ERR_SECRET_UNREADABLE` when asked
+ * @throws {HoldfastError} `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT` when asked
  */
-export function secretFromFile(source: string): SecretFunction {
+export function secretFromFile(source: string, limits: Limits = {}): SecretFunction {
   const path = pathOf(source);
   const read = async (): Promise<Secret> => {
     if (path === undefined) throw noSource();
-    try {
-      const { data } = await readBounded(path, { limit: SECRET_LIMIT, what: 'secret file' });
-      const secret = new Secret(withoutLineEnd(data));
-      data.fill(0);
-      return secret;
-    } catch (cause) {
-      const hint = 'name a file that can be read and that holds the secret and nothing else';
-      throw new SecretError('ERR_SECRET_UNREADABLE', messageOf(cause), { hint, cause });
-    }
+    const hint = 'name a file that can be read and that holds the secret and nothing else';
+    return readSecretFile(path, 'secret file', hint, limits);
   };
   return Object.assign(read, { origin: path === undefined ? undefined : ({ kind: 'file', name: path } as const) });
+}
+
+/**
+ * @param what it is to the person who named it
+ * @param hint for when it cannot be read
+ */
+export async function readSecretFile(path: string, what: string, hint: string, limits: Limits): Promise<Secret> {
+  try {
+    const { data } = await within(patient(limits), `reading the ${what} ${printable(path)}`, (signal) =>
+      readBounded(path, { limit: SECRET_LIMIT, what, signal }),
+    );
+    const secret = new Secret(withoutLineEnd(data));
+    data.fill(0);
+    return secret;
+  } catch (cause) {
+    throw asUnreadable(cause, hint);
+  }
+}
+
+/** An error of a file, as one of a secret; an interruption and a deadline stay what they are. */
+export function asUnreadable(cause: unknown, hint: string): HoldfastError {
+  if (cause instanceof HoldfastError && /^ERR_(INTERRUPTED|SIGNING_TIMEOUT|SECRET_)/.test(cause.code)) return cause;
+  return new SecretError('ERR_SECRET_UNREADABLE', messageOf(cause), { hint, cause });
 }
 
 /** The path of a secret's file. */

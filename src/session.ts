@@ -1,100 +1,14 @@
-import { type ArnOptions, checkArns } from './arn.ts';
-import { endpointUrl } from './endpoint.ts';
-import { HoldfastError, ServiceError } from './errors.ts';
-import { type Send, send as sendHttp } from './http.ts';
-import { interrupted } from './limits.ts';
+import { checkSession, type SessionOptions } from './check-session.ts';
+import { ServiceError } from './errors.ts';
+import { send as sendHttp } from './http.ts';
+import { interrupted, sleep } from './limits.ts';
 import { checkOptions } from './option-types.ts';
-import { chooseProxy, type HttpProxy, type NamedProxy } from './proxy-choice.ts';
-import { looksLikeContent, printable } from './read-file.ts';
 import { clockSkew, isSignatureRefused, refusal } from './service-error.ts';
 import { type Credentials, readSession } from './session-answer.ts';
 import { type HttpRequest, type SigningIdentity, signRequest } from './sigv4.ts';
 
-export interface SessionOptions extends ArnOptions {
-  /** Seconds, 900 to 43200; the profile and the role may allow less. Default: 3600. */
-  durationSeconds?: number | undefined;
-  /** 2 to 64 characters of `[\w+=,.@-]`; the profile must accept names. Default: the certificate's serial number. */
-  roleSessionName?: string | undefined;
-  /** Must be that of the trust anchor. Default: just that. */
-  region?: string | undefined;
-  /** Base URL: https, or http to this machine. Default: the service's endpoint for partition and region. */
-  endpoint?: string | undefined;
-  /** Ask the FIPS 140 endpoint; not every region has one, and not with `endpoint`. Default: false. */
-  useFipsEndpoint?: boolean | undefined;
-  /** Ask the endpoint that has IPv6 addresses too; not with `endpoint`. Default: false. */
-  useDualstackEndpoint?: boolean | undefined;
-  /** Path of PEM certificates that are trusted besides the system's. Default: none. */
-  caBundle?: string | undefined;
-  /**
-   * URL of an http or https proxy that connects to the endpoint, with user name and password if it wants them, by itself
-   * or with the name of the place it is from, for errors; false for none. Never used for an endpoint on this machine. Default: HTTPS_PROXY (https_proxy) of the environment, unless
-   * NO_PROXY (no_proxy) names the endpoint.
-   */
-  proxy?: string | NamedProxy | false | undefined;
-  /** Requests sent at most while the service is down or throttles. Default: 3. */
-  attempts?: number | undefined;
-  /** Ends whatever is under way. */
-  signal?: AbortSignal | undefined;
-  /** Sends a request. Default: `node:https`. */
-  send?: Send | undefined;
-  /** Default: the system's clock. */
-  now?: (() => Date) | undefined;
-  /** Waits between attempts, milliseconds. Default: a timer. */
-  wait?: ((milliseconds: number, signal: AbortSignal | undefined) => Promise<void>) | undefined;
-}
-
 /** Milliseconds for which a signed request is sent again as it is: well inside the service's clock window. */
 const SIGNED_FRESH = 4 * 60_000;
-
-/** Where and for whom, found right without touching a key. */
-export interface CheckedSession {
-  readonly url: URL;
-  readonly region: string;
-  readonly account: string;
-  /** Undefined where none applies. */
-  readonly proxy: HttpProxy | undefined;
-}
-
-/**
- * Everything that can be wrong with the options, before any key is touched.
- *
- * @throws {HoldfastError} `ERR_ARN_INVALID`, `ERR_ARN_MISMATCH`, `ERR_OPTION_INVALID`, `ERR_ENDPOINT_INVALID`
- */
-export function checkSession(given: SessionOptions): CheckedSession {
-  const options = checkOptions(given);
-  const { durationSeconds, roleSessionName, attempts } = options;
-  const anchor = checkArns(options);
-  const refuse = (message: string, hint: string): never => {
-    throw new HoldfastError('ERR_OPTION_INVALID', message, { hint });
-  };
-  if (options.region !== undefined && options.region !== anchor.region) {
-    throw new HoldfastError(
-      'ERR_ARN_MISMATCH',
-      `the region is ${printable(options.region)}, the trust anchor is in ${anchor.region}`,
-      {
-        hint: 'leave the region out, or name a trust anchor and a profile of that region',
-      },
-    );
-  }
-  if (durationSeconds !== undefined && !isInteger(durationSeconds, 900, 43_200)) {
-    refuse(`the session duration is ${durationSeconds}`, 'give whole seconds from 900 to 43200');
-  }
-  if (roleSessionName !== undefined && !/^[\w+=,.@-]{2,64}$/.test(roleSessionName)) {
-    refuse(
-      'the role session name is not one that STS takes',
-      'use 2 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -',
-    );
-  }
-  if (attempts !== undefined && !isInteger(attempts, 1, 20)) refuse(`attempts is ${attempts}`, 'give 1 to 20');
-  if (options.caBundle !== undefined && looksLikeContent(options.caBundle)) {
-    refuse('the CA bundle is named by something that is no path', 'give the path of the file, not its content');
-  }
-  const url = endpointUrl({ ...options, partition: anchor.partition, region: anchor.region });
-  return { url, region: anchor.region, account: anchor.account, proxy: chooseProxy(url, options.proxy) };
-}
-
-const isInteger = (value: number, least: number, most: number): boolean =>
-  Number.isInteger(value) && value >= least && value <= most;
 
 /**
  * Trade one signature for temporary credentials: Roles Anywhere `CreateSession`.
@@ -202,18 +116,6 @@ const isTransient = (thrown: unknown): thrown is ServiceError =>
 
 /** Milliseconds: 200, 400, 800, ... up to 5 s, of which a random half is waited at least. */
 const backOff = (attempt: number): number => Math.min(5000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2);
-
-/** Ends early, but never fails: who is aborted finds out next. */
-const sleep = (milliseconds: number, signal: AbortSignal | undefined): Promise<void> =>
-  new Promise((resolve) => {
-    const wake = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, milliseconds);
-    signal?.addEventListener('abort', wake, { once: true });
-  });
 
 /** A signer of the caller's knows nothing of the signal: stop waiting for it. */
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

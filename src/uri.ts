@@ -41,12 +41,21 @@ const LOCATION_SCHEMES: ReadonlyMap<string, (text: string) => string> = new Map(
 
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
+/** Characters: more than any command line or path may have. */
+const LONGEST: number = 64 * 1024;
+
 /**
  * Read a key URI, a bare path, or `-` for standard input.
  *
  * @throws {HoldfastError} `ERR_URI_INVALID`; the message never repeats a value
  */
 export function parseKeyUri(text: string): KeyUri {
+  if (text.length > LONGEST) {
+    throw invalid(
+      `the key URI is longer than ${LONGEST} characters`,
+      'name a key file or a key URI, not what it holds',
+    );
+  }
   if (text === '') throw invalid('the key URI is empty', 'name a key file or a key URI such as pkcs11:token=...');
   if (text.includes('\0')) throw invalid('the key URI contains a NUL character', 'write it as %00');
   if (looksLikeContent(text)) throw pasted();
@@ -99,7 +108,7 @@ function checkBarePath(path: string): string {
 function checkLocation(location: string): string {
   if (location.includes('\0')) throw invalid('the path of the key file contains a NUL character', 'correct the path');
   if (looksLikeContent(location)) throw pasted();
-  if (!/(pin|auth)-value=/i.test(location) && !MISPLACED_SECRET.test(location)) return location;
+  if (!/(pin|auth)-value=/i.test(location) && !hasMisplacedSecret(location)) return location;
   throw invalid(
     'the path of the key file holds a pin-value or the like, so it is no path',
     'begin a key URI with its store (pkcs11:..., file:...) and put "?" before the first of such attributes, "&" between them',
@@ -109,15 +118,28 @@ function checkLocation(location: string): string {
 const pasted = (): HoldfastError =>
   invalid('what looks like the content of a file is no key URI', 'give the path of the file, not its content');
 
-/** The name of a secret and its "=", behind what may be meant to separate it. */
-const MISPLACED_SECRET = /[^a-z0-9_./\\-][a-z_-]*(pin|pass|auth|secret)[a-z_-]*=/i;
+/** A name and its "=", behind what may be meant to separate it; what separates is in no name, so no character is read twice. */
+const NAMES = /[^a-z0-9_./\\-]([a-z_-]*)(?==)/gi;
+
+function hasMisplacedSecret(text: string): boolean {
+  return [...text.matchAll(NAMES)].some(([, name = '']) => /pin|pass|auth|secret/i.test(name));
+}
+
+/** Behind a second "?": RFC 7512 §2.3 allows it in a value, and a PIN may have one. */
+const SECOND_QUERY = /\?(pin|module|x)-[a-z-]+=/i;
 
 /** Behind the wrong separator, a secret is part of another value, and that is printed. An "=" of its own is %3D. */
 function checkSeparators(name: string, value: string): void {
-  if (isSecret(name) || !MISPLACED_SECRET.test(`;${value.replace(/%[0-9a-f]{2}/gi, ';')}`)) return;
+  if (!isSecret(name) && hasMisplacedSecret(`;${value.replace(/%[0-9a-f]{2}/gi, ';')}`)) {
+    throw invalid(
+      `the value of "${name}" holds a pin-value or the like`,
+      'separate attributes with ";" before the "?" and with "&" after it; there is one "?"; write "=" in a value as %3D',
+    );
+  }
+  if (!SECOND_QUERY.test(value)) return;
   throw invalid(
-    `the value of "${name}" holds a pin-value or the like`,
-    'separate attributes with ";" before the "?" and with "&" after it; there is one "?"; write "=" in a value as %3D',
+    `the value of "${name}" goes on with a "?" and another attribute`,
+    'separate attributes with "&" after the one "?"; write "?" in a value as %3F',
   );
 }
 

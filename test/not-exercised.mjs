@@ -21,6 +21,8 @@ const isWithoutMlDsa = () => {
   }
 };
 
+const OWN_MOUNT = [...['--user', '--map-root-user', '--mount'], ...['mount', '-t', 'tmpfs', 'tmpfs', '/mnt']];
+
 const CONDITIONS = {
   'no-docker-engine': async () => (await findEngine()) === undefined,
   'node-without-ml-dsa': isWithoutMlDsa,
@@ -29,6 +31,8 @@ const CONDITIONS = {
   'not-root': () => process.getuid?.() !== 0,
   'program-missing': (program) => !onPath(program),
   'no-p11-kit-to-build-with': () => !onPath('gcc') || spawnSync('pkg-config', ['--exists', 'p11-kit-1']).status !== 0,
+  'no-mount-of-ones-own': () => spawnSync('unshare', OWN_MOUNT).status !== 0,
+  'no-boto3': () => spawnSync('/usr/bin/python3', ['-c', 'import boto3']).status !== 0,
   'module-unusable': (name) => !canUse(name),
 };
 

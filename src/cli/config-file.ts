@@ -5,15 +5,23 @@ import { printable } from '../read-file.ts';
 import { type FlagName, flagOf, SETTINGS } from './flags.ts';
 import type { Written } from './values.ts';
 
+type Line = Written & { readonly line: number };
+type Section = Map<FlagName, Line>;
+
 /**
- * The config file's lines, `key = value` with the names of flags as keys. Values stand as they are, to the end of the
- * line; a comment stands on a line of its own. What is not understood is an error, because a setting that is ignored
- * would be missed later and elsewhere.
+ * What the config file says: lines `key = value` with the names of flags as keys. Those above the first section hold
+ * for all; those of the section `[profile NAME]` that is asked for are stronger. Values stand as they are, to the end of
+ * the line; a comment stands on a line of its own. What is not understood, in other sections too, is an error, because a
+ * setting that is ignored would be missed later and elsewhere.
  *
- * @throws {HoldfastError} `ERR_CONFIG_INVALID` naming file and line, without the value
+ * @param profile the name of the profile, and where it was asked for; undefined for none
+ * @throws {HoldfastError} `ERR_CONFIG_INVALID` naming file and line, without the value; `ERR_OPTION_INVALID` for a profile
+ * that is not there
  */
-export function parseConfig(text: string, path: string): ReadonlyMap<FlagName, Written> {
-  const said = new Map<FlagName, Written & { readonly line: number }>();
+export function parseConfig(text: string, path: string, profile?: Written): ReadonlyMap<FlagName, Written> {
+  const common: Section = new Map();
+  const profiles = new Map<string, { readonly line: number; readonly section: Section }>();
+  let section = common;
   for (const [index, raw] of text.split(/\r\n|\r|\n/).entries()) {
     const content = raw.trim(); // a byte order mark goes too
     if (content === '' || content.startsWith('#')) continue;
@@ -21,19 +29,51 @@ export function parseConfig(text: string, path: string): ReadonlyMap<FlagName, W
     const refuse: Refuse = (problem, hint) => {
       throw new HoldfastError('ERR_CONFIG_INVALID', `line ${line} of ${printable(path)} ${problem}`, { hint });
     };
+    if (content.endsWith('\\')) refuse('ends in a "\\": no line goes on in the next', 'write it all on one line');
+    if (content.startsWith('[')) {
+      const name = profileIn(content, refuse);
+      const before = profiles.get(name);
+      if (before) refuse(`repeats the profile of line ${before.line}`, 'make one section of the two');
+      section = new Map();
+      profiles.set(name, { line, section });
+      continue;
+    }
     const { key, value } = split(content, refuse);
-    const before = said.get(key);
+    const before = section.get(key);
     if (before) refuse(`repeats "${key}" of line ${before.line}`, 'keep one of the two');
-    said.set(key, { text: value, origin: `${key} in line ${line} of ${printable(path)}`, line });
+    section.set(key, { text: value, origin: `${key} in line ${line} of ${printable(path)}`, line });
   }
-  return said;
+  if (profile === undefined) return common;
+  const chosen = profiles.get(profile.text);
+  if (chosen === undefined) throw noProfile(profile, [...profiles.keys()], path);
+  return new Map([...common, ...chosen.section]);
 }
 
 type Refuse = (problem: string, hint: string) => never;
 
+/** The name in `[profile NAME]`. None is used unasked, so one that is called default would be a trap. */
+function profileIn(header: string, refuse: Refuse): string {
+  const name = /^\[\s*profile\s+([^\s[\]"']{1,64})\s*\]$/.exec(header)?.[1];
+  if (name === 'default' || /^\[\s*default\s*\]$/.test(header)) {
+    return refuse('begins a default section', 'write what holds for all above the first section');
+  }
+  if (name === undefined || printable(name) !== name) {
+    return refuse('begins a section that is no "[profile NAME]"', 'names have no blanks, and nothing follows the "]"');
+  }
+  return name;
+}
+
+function noProfile({ text, origin }: Written, names: readonly string[], path: string): HoldfastError {
+  // Whatever else was written in its place is not repeated.
+  const named = /^[\w.@+-]{1,40}$/.test(text) ? `[profile ${text}]` : 'profile of this name';
+  const near = nearest(text, names);
+  const hint = near === undefined ? '' : `did you mean ${near}? `;
+  return new HoldfastError('ERR_OPTION_INVALID', `${origin}: there is no ${named} in ${printable(path)}`, {
+    hint: names.length === 0 ? 'the file has no profiles' : `${hint}the profiles are: ${names.join(', ')}`,
+  });
+}
+
 function split(content: string, refuse: Refuse): { key: FlagName; value: string } {
-  // Sections are for named profiles, which are to come: until then nothing in one would be read.
-  if (content.startsWith('[')) return refuse('begins a section: not supported yet', 'write "key = value" alone');
   const equals = content.startsWith(';') ? -1 : content.indexOf('=');
   if (equals < 0) return refuse('is no "key = value"', 'a comment begins with "#"');
   const key = keyFrom(content.slice(0, equals).trim(), refuse);
@@ -44,13 +84,20 @@ function split(content: string, refuse: Refuse): { key: FlagName; value: string 
   return { key, value };
 }
 
+/** What to write instead of flags that stand on the command line only, other than the flag. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  'no-cache': 'write cache = off',
+  json: 'write output = json',
+  profile: 'write --profile; a profile of this file begins with [profile NAME]',
+};
+
 function keyFrom(written: string, refuse: Refuse): FlagName {
   if (SETTINGS.includes(written as FlagName)) return written as FlagName;
   const bare = written.replace(/^--/, '').replaceAll('_', '-').toLowerCase();
   const flag = flagOf(bare);
   if (flag?.secret) return refuse(`holds a secret ("${bare}")`, 'name its file in the key URI: pin-source=file:/path');
   if (flag && !SETTINGS.includes(bare as FlagName)) {
-    return refuse(`has the key "${bare}", which is for the command line only`, `write --${bare}`);
+    return refuse(`has the key "${bare}", which is for the command line only`, INSTEAD[bare] ?? `write --${bare}`);
   }
   const near = nearest(bare, SETTINGS);
   if (near !== undefined) return refuse(`has the unknown key "${written}"`, `did you mean "${near}"?`);

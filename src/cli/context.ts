@@ -8,8 +8,14 @@ export interface Context {
   readonly words: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
-  /** Aborted by SIGINT and SIGTERM, with `ERR_INTERRUPTED` as the reason. */
+  /** Aborted by SIGINT and SIGTERM, with `ERR_INTERRUPTED` as the reason. A {@link LOGIN} on it says that a driver is next. */
   readonly signal: AbortSignal;
   /** The arguments received by name, never a value: `--role-arn and 2 words that belong to no flag`. */
   readonly received: string;
 }
+
+/**
+ * The event that a PIN goes to a token: the login is a call that blocks the whole process, handlers of signals too, so
+ * until it returns a signal has to end the process by itself.
+ */
+export const LOGIN = 'login';

@@ -1,17 +1,13 @@
-import {
-  type Credentials,
-  checkSession,
-  getCredentials,
-  HoldfastError,
-  parseKeyUri,
-  type RolesAnywhereInit,
-  ServiceError,
-} from '../index.ts';
+import { secretOf } from '../pin-source.ts';
+import type { RolesAnywhereInit } from '../provider.ts';
+import { cacheKeyOf, sharedSession } from '../serve/index.ts';
+import type { Credentials } from '../session-answer.ts';
+import type { KeyUri } from '../uri.ts';
 import type { Context } from './context.ts';
-import { secretFor, withModule, withPinOf } from './key-flags.ts';
 import { formatDate } from './output.ts';
+import { checkRequired, explain, initFrom, plan, selected } from './session-flags.ts';
 
-/** One CreateSession: its credentials on stdout in the form that every AWS SDK reads, and nothing else there. */
+/** One session, shared or bought: its credentials on stdout in the form that every AWS SDK reads, and nothing else there. */
 export async function credentialProcess(context: Context): Promise<void> {
   const { flags, output } = context;
   checkRequired(context);
@@ -19,7 +15,7 @@ export async function credentialProcess(context: Context): Promise<void> {
   if (flags.on('debug')) for (const line of plan(init)) output.tell('debug', line);
   let credentials: Credentials;
   try {
-    credentials = await getCredentials(init);
+    credentials = await sessionFor(init, context);
   } catch (thrown) {
     explain(thrown, context);
     throw thrown;
@@ -28,32 +24,21 @@ export async function credentialProcess(context: Context): Promise<void> {
   return output.result(credentialJson(credentials));
 }
 
-/** What is about to happen, without secrets: key URIs print without theirs. */
-function plan(init: RolesAnywhereInit): string[] {
-  const { key, certificate, roleArn, caBundle } = init;
-  const { url, region, proxy } = checkSession(init);
-  return [
-    `key: ${String(key)}`,
-    `certificate: ${typeof certificate === 'string' ? String(parseKeyUri(certificate)) : 'beside the key'}`,
-    `role: ${roleArn}`,
-    `endpoint: ${url.href}, region: ${region}, CA bundle: ${caBundle ?? 'none'}`,
-    `proxy: ${proxy?.description ?? 'none'}`,
-  ];
-}
-
-/** What the error does not know: the command line and the environment around it. */
-function explain(thrown: unknown, { flags, output, received }: Context): void {
-  if (thrown instanceof ServiceError) {
-    const { status, awsCode, requestId } = thrown;
-    if (flags.on('debug')) {
-      output.tell('debug', `status ${status ?? 'none'}, code ${awsCode ?? 'none'}, request id ${requestId ?? 'none'}`);
-    }
-    if (thrown.code === 'ERR_SERVICE_UNREACHABLE' && flags.on('use-fips-endpoint')) {
-      output.tell('note', 'this is a FIPS endpoint: not every region has one');
-    }
+async function sessionFor(init: RolesAnywhereInit, context: Context): Promise<Credentials> {
+  const { flags, output, signal } = context;
+  // What a session out of the cache does without is loaded when one is bought.
+  const buy = async (): Promise<Credentials> =>
+    (await import('../index.ts')).getCredentials(await selected(init, context));
+  if (flags.on('no-cache') || flags.text('cache') === 'off') return buy();
+  secretOf(init.key as KeyUri, init); // the store would look at what it says of its secret
+  const isSelected = flags.text('cert-selector') !== undefined;
+  const selector = isSelected ? await (await import('./cert-selector.ts')).selectorText(context) : undefined;
+  const key = cacheKeyOf(init, selector);
+  if (typeof key !== 'string') {
+    return sharedSession(key, { buy, signal, tell: (label, message) => output.tell(label, message) });
   }
-  const isLost = thrown instanceof HoldfastError && thrown.code === 'ERR_CERTIFICATE_REQUIRED';
-  if (isLost && flags.text('certificate') === undefined) output.tell('note', `received ${received}`);
+  output.tell('debug', `cache: off, ${key}`);
+  return buy();
 }
 
 /**
@@ -69,63 +54,4 @@ export function credentialJson(credentials: Omit<Credentials, 'accountId'>): str
     Expiration: formatDate(credentials.expiration),
   });
   return json.replace(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
-
-/** All that is missing in one error. A line that lost its words shows in what was received. */
-function checkRequired({ flags, received }: Context): void {
-  const required = ['trust-anchor-arn', 'profile-arn', 'role-arn'] as const;
-  const missing = required
-    .filter((name) => flags.text(name) === undefined)
-    .map((name) => (flags.empty.includes(name) ? `--${name} (it is empty)` : `--${name}`));
-  if (flags.text('private-key') === undefined && flags.text('certificate') === undefined) {
-    missing.push('--private-key or --certificate');
-  }
-  if (missing.length === 0) return;
-  throw new HoldfastError('ERR_FLAG_MISSING', `missing: ${missing.join(', ')}`, {
-    hint: `add it, all on one line, or to the config file; received ${received}`,
-  });
-}
-
-/** With the place it is from: errors send people there. */
-function proxyOf(flags: Context['flags']): RolesAnywhereInit['proxy'] {
-  const url = flags.text('proxy');
-  if (url === undefined) return undefined;
-  return url.toLowerCase() === 'off' ? false : { url, origin: flags.origins.get('proxy') ?? '--proxy' };
-}
-
-function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
-  const module = flags.text('pkcs11-lib');
-  const [keyText, certificate, chain] = (['private-key', 'certificate', 'intermediates'] as const).map((name) => {
-    const text = flags.text(name);
-    return text === undefined ? undefined : withModule(text, module);
-  });
-  const key = withPinOf(
-    certificate === undefined ? undefined : parseKeyUri(certificate),
-    parseKeyUri(keyText ?? (certificate as string)),
-  );
-  const seconds = flags.integer('deadline');
-  return {
-    key,
-    // A URI that stands for both leaves the certificates to the open key.
-    certificate: keyText === undefined ? undefined : certificate,
-    chain,
-    trustAnchorArn: flags.text('trust-anchor-arn') as string,
-    profileArn: flags.text('profile-arn') as string,
-    roleArn: flags.text('role-arn') as string,
-    roleSessionName: flags.text('role-session-name'),
-    durationSeconds: flags.integer('session-duration'),
-    region: flags.text('region'),
-    endpoint: flags.text('endpoint'),
-    useFipsEndpoint: flags.on('use-fips-endpoint'),
-    useDualstackEndpoint: flags.on('use-dualstack-endpoint'),
-    caBundle: flags.text('ca-bundle'),
-    proxy: proxyOf(flags),
-    attempts: flags.integer('max-attempts'),
-    strictFiles: flags.on('strict-files'),
-    allowCommands: flags.on('allow-pin-command'),
-    deadline: seconds === undefined ? undefined : seconds * 1000,
-    secret: secretFor(key, flags, signal),
-    notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
-    signal,
-  };
 }

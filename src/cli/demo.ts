@@ -43,7 +43,8 @@ export async function demo(context: Context): Promise<void> {
     try {
       const key = await makeKey(store, place, context);
       const rows = await show(key, service, context);
-      await output.result(table([...key.rows, ...rows]));
+      const all = [...key.rows, ...rows];
+      await output.result(flags.text('output') === 'json' ? `${JSON.stringify(all)}\n` : table(all));
     } finally {
       await service.close();
     }
@@ -168,7 +169,8 @@ async function credentialProcess(
   const { endpoint, trustAnchorArn, profileArn, roleArn } = service;
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
   const arns = ['--trust-anchor-arn', trustAnchorArn, '--profile-arn', profileArn, '--role-arn', roleArn];
-  const args = [main, 'credential-process', ...flags, ...arns, '--endpoint', endpoint];
+  // A session of a service that is about to end is for nobody else.
+  const args = [main, 'credential-process', '--no-cache', ...flags, ...arns, '--endpoint', endpoint];
   const { signal, env } = context;
   const child = promisify(execFile)(process.execPath, args, { env, signal });
   const { stdout } = await child.catch((cause: { stderr?: string; code?: string | number }) => {

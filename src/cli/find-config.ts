@@ -11,22 +11,29 @@ export type Said = ReadonlyMap<string, Written>;
 const LIMIT = 4 * 1024 * 1024;
 
 /**
- * The config file: the one that is named, which must be there, or the one in its usual place, if it is there.
+ * The config file: the one that is named, which must be there, or the one in its usual place, if it is there. Where a
+ * profile is asked for there must be one.
  *
- * @throws {HoldfastError} `ERR_CONFIG_INVALID`, `ERR_FILE_*`
+ * @throws {HoldfastError} `ERR_CONFIG_INVALID`, `ERR_FILE_*`, `ERR_OPTION_INVALID` for a profile that is not there
  */
 export async function readConfig(
   named: string | undefined,
   env: NodeJS.ProcessEnv,
   signal: AbortSignal,
+  profile?: Written,
 ): Promise<Said> {
   const path = named || usualPath(env);
-  if (path === undefined) return new Map();
-  const file = await readIfThere(path, { what: 'config file', mustBe: Boolean(named), signal });
-  if (file === undefined) return new Map();
-  const { checkWriters, parseConfig } = await import('./config-file.ts');
-  checkWriters(file.stat, path, process.getuid?.());
-  return parseConfig(file.data.toString('utf8'), path);
+  const mustBe = Boolean(named);
+  const file = path === undefined ? undefined : await readIfThere(path, { what: 'config file', mustBe, signal });
+  if (path !== undefined && file !== undefined) {
+    const { checkWriters, parseConfig } = await import('./config-file.ts');
+    checkWriters(file.stat, path, process.getuid?.());
+    return parseConfig(file.data.toString('utf8'), path, profile);
+  }
+  if (profile === undefined) return new Map();
+  throw new HoldfastError('ERR_OPTION_INVALID', `${profile.origin} names a profile, and there is no config file`, {
+    hint: path === undefined ? 'name it with --config' : `name it with --config, or write ${path}`,
+  });
 }
 
 /** XDG Base Directory Specification: a relative path is to be ignored. */
@@ -52,7 +59,7 @@ export async function readProfile(env: NodeJS.ProcessEnv, signal: AbortSignal): 
   return parseProfile(file.data.toString('utf8'), env.AWS_PROFILE || 'default', path);
 }
 
-function homeOf(env: NodeJS.ProcessEnv): string | undefined {
+export function homeOf(env: NodeJS.ProcessEnv): string | undefined {
   if (env.HOME) return env.HOME;
   try {
     return process.getBuiltinModule('node:os').homedir();

@@ -1,4 +1,6 @@
-import { COMMANDS, type CommandName, type Flag, flagOf, flagsOf, SETTINGS, WORDS } from './flags.ts';
+import { COMMANDS, type CommandName, WORDS } from './commands.ts';
+import type { Flag } from './flag-table.ts';
+import { flagOf, flagsOf } from './flags.ts';
 
 const WIDTH = 100;
 
@@ -28,7 +30,7 @@ export function helpText(command?: CommandName): string {
     '',
     'Flags:',
     ...columns(flagsOf(command).map((name) => describe(name, flagOf(name) as Flag))),
-    ...(flagsOf(command).some((name) => SETTINGS.includes(name)) ? ['', ELSEWHERE] : []),
+    ...(flagsOf(command).includes('config') ? ['', ELSEWHERE] : []),
     '',
   ].join('\n');
 }

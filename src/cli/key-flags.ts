@@ -1,7 +1,10 @@
 import { resolve } from 'node:path';
 import { secretAttributesOf, secretOf } from '../pin-source.ts';
 import { askPerson, asksPerson, type SecretRequest, type SecretSource, type SecretValue } from '../secret.ts';
+import type { OpenOptions } from '../stores/store.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
+import type { Context } from './context.ts';
+import { LOGIN } from './context.ts';
 import type { Flags } from './parse.ts';
 
 /**
@@ -52,9 +55,25 @@ export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): Secre
   const seconds = flags.integer('deadline');
   const deadline = seconds === undefined ? undefined : seconds * 1000;
   const pin = secretOf(key, { allowCommands: flags.on('allow-pin-command'), signal, deadline }) ?? askPerson(ask);
-  const choose = (request: SecretRequest): SecretValue | Promise<SecretValue> => {
+  const choose = async (request: SecretRequest): Promise<SecretValue> => {
     const source = request.kind === 'PIN' ? pin : (passphrase ?? ask);
-    return typeof source === 'function' ? source(request) : source;
+    const secret = await (typeof source === 'function' ? source(request) : source);
+    if (request.kind === 'PIN') signal.dispatchEvent(new Event(LOGIN));
+    return secret;
   };
   return asksPerson(pin) ? askPerson(choose) : Object.assign(choose, { origin: pin.origin });
+}
+
+/** How a key or its certificates are reached, as the flags of every command have it. */
+export function keyOptions(key: KeyUri, { flags, output, signal }: Context, purpose?: string): OpenOptions {
+  const seconds = flags.integer('deadline');
+  return {
+    strictFiles: flags.on('strict-files'),
+    allowCommands: flags.on('allow-pin-command'),
+    deadline: seconds === undefined ? undefined : seconds * 1000,
+    secret: secretFor(key, flags, signal),
+    notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
+    purpose,
+    signal,
+  };
 }

@@ -30,14 +30,16 @@ export async function list(context: Context): Promise<void> {
     signal,
     deadline: seconds === undefined ? undefined : seconds * 1000,
   });
-  if (flags.on('json')) return output.result(`${JSON.stringify(found.map(plain))}\n`);
+  if (flags.on('json') || flags.text('output') === 'json') {
+    return output.result(`${JSON.stringify(found.map(plain))}\n`);
+  }
   await output.result(found.map(inWords).join(''));
   tellWhatIsHidden(found, uri, login, output);
 }
 
-/** Dates as everywhere else: without milliseconds. */
+/** Dates as everywhere else: without milliseconds. Certificates themselves are read with read-certificate-data. */
 const plain = (one: KeyInfo): object =>
-  one.kind === 'certificate' && one.notAfter ? { ...one, notAfter: formatDate(one.notAfter) } : one;
+  one.kind === 'certificate' ? { ...one, der: undefined, notAfter: one.notAfter && formatDate(one.notAfter) } : one;
 
 function inWords(one: KeyInfo): string {
   const lines = one.kind === 'token' ? tokenLines(one) : [`  ${lineOf(one)}`, `    ${one.uri}`];

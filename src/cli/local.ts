@@ -67,6 +67,7 @@ async function writeFiles(
 
 async function publicKeyOf(text: string, { flags, signal, output }: Context): Promise<Uint8Array> {
   const uri = parseKeyUri(withModule(text, flags.text('pkcs11-lib')));
+  const seconds = flags.integer('deadline');
   const opened = await openKey(uri, {
     secret: secretFor(uri, flags, signal),
     purpose: 'have its public half certified',
@@ -74,6 +75,7 @@ async function publicKeyOf(text: string, { flags, signal, output }: Context): Pr
     allowCommands: flags.on('allow-pin-command'),
     notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
     signal,
+    deadline: seconds === undefined ? undefined : seconds * 1000,
   });
   try {
     if (opened.publicKey) return opened.publicKey;

@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // The only place that knows the process: its arguments, its signals, its streams and its exit status.
 import { HoldfastError } from '../errors.ts';
+import { LOGIN } from './context.ts';
 import { exitStatusOf, makeOutput } from './output.ts';
 import { run } from './run.ts';
+import { sinkOf } from './sink.ts';
 
 /** Milliseconds that a command has to put its key away after a signal. A call inside a driver cannot be cancelled. */
 const GRACE = 3000;
@@ -10,17 +12,17 @@ const GRACE = 3000;
 /** Milliseconds in which a signal that comes again is the same one: timeout(1) sends it to the child and to its group. */
 const REPEATED = 500;
 
-const output = makeOutput(process.stdout, process.stderr, process.env);
+const output = makeOutput(
+  sinkOf(1, () => process.stdout),
+  sinkOf(2, () => process.stderr),
+  process.env,
+);
 const stop = new AbortController();
 const interrupted = new HoldfastError('ERR_INTERRUPTED', 'interrupted');
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 type Signal = keyof typeof SIGNALS;
 let interruptedBy: Signal | undefined;
 let interruptedAt = 0;
-
-// A reader that went away is its own affair; whatever else goes wrong is reported where it is written.
-process.stdout.on('error', () => undefined);
-process.stderr.on('error', () => undefined);
 
 const signals = Object.keys(SIGNALS) as Signal[];
 
@@ -38,18 +40,27 @@ function leave(by: Signal): never {
   process.exit(SIGNALS[by]);
 }
 
-for (const name of signals) {
-  process.on(name, () => {
-    if (interruptedBy !== undefined) {
-      if (Date.now() - interruptedAt >= REPEATED) leave(interruptedBy);
-      return;
-    }
-    interruptedBy = name;
-    interruptedAt = Date.now();
-    setTimeout(leave, GRACE, name);
-    stop.abort(interrupted);
-  });
+function endInOrder(name: Signal): void {
+  if (interruptedBy !== undefined) {
+    if (Date.now() - interruptedAt >= REPEATED) leave(interruptedBy);
+    return;
+  }
+  interruptedBy = name;
+  interruptedAt = Date.now();
+  setTimeout(leave, GRACE, name);
+  stop.abort(interrupted);
 }
+
+function listen(): void {
+  if (interruptedBy === undefined) for (const name of signals) process.on(name, endInOrder);
+}
+
+listen();
+stop.signal.addEventListener(LOGIN, () => {
+  if (interruptedBy !== undefined) return;
+  letSignalsEnd();
+  setImmediate(listen);
+});
 
 // No top-level await: the bundle is CommonJS, which starts some milliseconds sooner.
 run(process.argv.slice(2), { env: process.env, output, signal: stop.signal }).then(

@@ -1,16 +1,9 @@
 import { HoldfastError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
-import {
-  COMMANDS,
-  type CommandName,
-  FLAGS,
-  type FlagName,
-  type FlagNameOf,
-  flagOf,
-  flagsOf,
-  isCommand,
-} from './flags.ts';
-import { EXCLUSIVE } from './refusals.ts';
+import { COMMANDS, type CommandName, isCommand } from './commands.ts';
+import { FLAGS } from './flag-table.ts';
+import { commandsOf, type FlagName, type FlagNameOf, flagOf, flagsOf } from './flags.ts';
+import { conflictIn } from './refusals.ts';
 import { type FlagValue, readBoolean, readInteger } from './values.ts';
 
 /** A command line, understood. No error and no warning made from it repeats a value: any of them may be a secret. */
@@ -78,6 +71,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
       const text = inline ?? args[i];
       if (text === undefined) throw usage(`flag needs an argument: --${name}`, `write --${name} VALUE`);
       values.set(name, type === 'integer' ? readInteger(`--${name}`, text) : text);
+      checkChoice(name, text);
     }
     last = name;
   }
@@ -87,14 +81,19 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
 }
 
 /**
- * A backslash that no shell removed, alone or before a flag, is a broken continuation: config files have none. Python's
- * splitter turns backslash and line end into a word that begins with the line end.
+ * A backslash that no shell removed (or what cmd and PowerShell have in its place), alone or before a flag, is a broken
+ * continuation: config files have none. Python's splitter turns backslash and line end into a line end, which begins the
+ * next word or, without a blank before the backslash, joins the two.
  */
 function checkContinuation(arg: string, index: number): void {
-  const [head = ''] = /^[\s\\]*/.exec(arg) ?? [];
+  const [head = ''] = /^[\s\\^`]*/.exec(arg) ?? [];
   const rest = arg.slice(head.length);
-  if (!/[\\\r\n]/.test(head) || (rest !== '' && !rest.startsWith('-'))) return;
-  throw new HoldfastError('ERR_LINE_CONTINUATION', `argument ${index + 1} is a stray "\\": the line was broken`, {
+  const stray = /[\\^`]/.exec(head)?.[0];
+  const isStray = /[\r\n]/.test(head) || (stray !== undefined && (rest === '' || rest.startsWith('-')));
+  const isJoined = /\\\r?\n|[\r\n]\s*--[a-z]/.test(arg);
+  if (!isStray && !isJoined) return;
+  const what = isStray ? `is a stray "${stray ?? '\\'}"` : 'goes on after a line end';
+  throw new HoldfastError('ERR_LINE_CONTINUATION', `argument ${index + 1} ${what}: the line was broken`, {
     hint: 'write the whole command on one line; ~/.aws/config knows no line continuation',
   });
 }
@@ -120,6 +119,18 @@ function splitFlag(arg: string): { name: FlagName; inline: string | undefined } 
   throw usage(`unknown flag: --${name}`, near === undefined ? 'run holdfast help' : `did you mean --${near}?`);
 }
 
+/** One of the few texts there are. Another is repeated, as pflag does, only where it can hardly be a secret. */
+function checkChoice(name: FlagName, text: string): void {
+  const choices = flagOf(name)?.choices;
+  if (choices === undefined || text === '' || choices.includes(text)) return;
+  const isPlain = /^[A-Za-z0-9._-]{1,40}$/.test(text);
+  throw new HoldfastError(
+    'ERR_OPTION_INVALID',
+    `invalid argument ${isPlain ? `"${text}" ` : ''}for "--${name}" flag: ${isPlain ? text : 'it'} is not included in ${choices.join(',')}`,
+    { hint: `write one of ${choices.join(', ')}` },
+  );
+}
+
 function commandOf(word: string | undefined, values: ReadonlyMap<FlagName, FlagValue>): CommandName | undefined {
   if (word === undefined) {
     const stray = [...values.keys()].find((name) => name !== 'help');
@@ -141,11 +152,11 @@ function checkFlags(command: CommandName, given: readonly FlagName[]): void {
   const known = flagsOf(command);
   const strange = given.find((name) => !known.includes(name));
   if (strange !== undefined) {
-    const owners = flagOf(strange)?.commands.join(', ');
+    const owners = commandsOf(strange).join(', ');
     throw usage(`unknown flag: --${strange}`, `${command} has no such flag; it belongs to ${owners}`);
   }
   if (given.includes('help')) return;
-  const pair = EXCLUSIVE.find((names) => names.every((name) => given.includes(name)));
+  const pair = conflictIn(given, command);
   if (pair) {
     const group = `[${pair.join(' ')}]`;
     const set = `[${[...pair].sort().join(' ')}]`;

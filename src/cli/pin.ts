@@ -26,6 +26,7 @@ export async function pin({ flags, words, output, signal }: Context): Promise<vo
   if (nowhere !== undefined) {
     output.tell('note', `each process remembers by itself here, until it ends: ${nowhere}`);
   }
+  if (flags.text('output') === 'json') return output.result(`${JSON.stringify({ token, forgotten })}\n`);
   const lines = forgotten.map((one) => `forgotten: a PIN that the ${token} refused (${one})\n`);
   return output.result(lines.join('') || `nothing to forget: no PIN that the ${token} refused is on record\n`);
 }

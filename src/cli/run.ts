@@ -1,8 +1,10 @@
 import { HoldfastError } from '../errors.ts';
+import { type CommandName, isCommand, WORDS } from './commands.ts';
 import type { Context } from './context.ts';
-import { type CommandName, type FlagName, flagsOf, isCommand, SETTINGS, WORDS } from './flags.ts';
+import type { FlagName } from './flags.ts';
+import type { ProgramOutput } from './output.ts';
 import { type CommandLine, type Flags, parseCommandLine, unknownCommand } from './parse.ts';
-import { REFUSED, type Refusal } from './refusals.ts';
+import { REFUSED, type Refusal, refusalOfKey } from './refusals.ts';
 
 /**
  * Understand a command line and do what it says. Only the command's own file is loaded, when its turn comes.
@@ -11,28 +13,40 @@ import { REFUSED, type Refusal } from './refusals.ts';
  */
 export async function run(
   args: readonly string[],
-  surroundings: Pick<Context, 'env' | 'output' | 'signal'>,
+  surroundings: Pick<Context, 'env' | 'signal'> & { readonly output: ProgramOutput },
 ): Promise<void> {
+  const { output } = surroundings;
+  output.setLog({ level: 'info', format: formatAsked(args, surroundings.env) });
   const line = parseCommandLine(args);
   const { command } = line;
-  const { output } = surroundings;
   if (command === undefined || line.flags.on('help')) return output.result(await helpText(command));
   if (command === 'help') return output.result(await helpOf(line));
-  for (const [message, hint] of doubts(line, WORDS[command]?.length)) output.tell('warning', message, hint);
-  const hasSettings = flagsOf(command).some((name) => SETTINGS.includes(name));
-  const flags = hasSettings
-    ? await (await import('./settings.ts')).readSettings(command, line, surroundings)
-    : line.flags;
+  const { readSettings } = await import('./settings.ts');
+  const flags = await readSettings(command, line, surroundings).finally(() => {
+    for (const [message, hint] of doubts(line, WORDS[command]?.length)) output.tell('warning', message, hint);
+  });
   try {
     refuse(flags);
     await start(command, { ...surroundings, flags, words: line.words, received: received(line) });
   } catch (thrown) {
     const isInterrupted = thrown instanceof HoldfastError && thrown.code === 'ERR_INTERRUPTED';
-    if (flags.origins.size > 0 && !isInterrupted) {
-      output.tell('note', `not from the command line: ${[...flags.origins.values()].join(', ')}`);
+    const elsewhere = [...flags.origins].filter(([name]) => !OF_THE_OUTPUT.includes(name)).map(([, origin]) => origin);
+    if (elsewhere.length > 0 && !isInterrupted) {
+      output.tell('note', `not from the command line: ${elsewhere.join(', ')}`);
     }
     throw thrown;
   }
+}
+
+/** They explain no error. */
+const OF_THE_OUTPUT: readonly FlagName[] = ['debug', 'log-level', 'log-format', 'output'];
+
+/** What a command line that nobody understands says of the form of its own error, as near as can be told. */
+function formatAsked(args: readonly string[], env: NodeJS.ProcessEnv): string {
+  const flag = '--log-format';
+  const at = args.findLastIndex((arg) => arg === flag || arg.startsWith(`${flag}=`));
+  const given = args[at] === flag ? args[at + 1] : args[at]?.slice(flag.length + 1);
+  return (given || env.HOLDFAST_LOG_FORMAT) === 'json' ? 'json' : 'text';
 }
 
 async function start(command: Exclude<CommandName, 'help'>, context: Context): Promise<void> {
@@ -41,6 +55,12 @@ async function start(command: Exclude<CommandName, 'help'>, context: Context): P
       return (await import('./version.ts')).printVersion(context);
     case 'credential-process':
       return (await import('./credential-process.ts')).credentialProcess(context);
+    case 'update':
+      return (await import('./update.ts')).update(context);
+    case 'sign-string':
+      return (await import('./sign-string.ts')).signString(context);
+    case 'read-certificate-data':
+      return (await import('./read-certificate-data.ts')).readCertificateData(context);
     case 'list':
       return (await import('./list.ts')).list(context);
     case 'local':
@@ -62,8 +82,11 @@ function helpOf({ words }: CommandLine): Promise<string> {
 
 /** Flags that are known and not honoured. An empty text or a false asks for nothing. */
 function refuse(flags: Flags): void {
-  for (const [name, refused] of Object.entries(REFUSED) as [FlagName, Refusal][]) {
-    if (!flags.has(name)) continue;
+  const inValue = (['private-key', 'certificate'] as const).map(
+    (name) => [name, refusalOfKey(flags.text(name))] as const,
+  );
+  for (const [name, refused] of [...inValue, ...(Object.entries(REFUSED) as [FlagName, Refusal][])]) {
+    if (!refused || !flags.has(name) || refused.unless?.some((one) => flags.has(one))) continue;
     throw new HoldfastError(refused.code, `${flags.origins.get(name) ?? `--${name}`}: ${refused.why}`, {
       hint: refused.hint,
     });

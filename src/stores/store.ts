@@ -114,6 +114,7 @@ export interface ListedCertificate extends Listed {
   readonly kind: 'certificate';
   /** Hex; empty when it has none. */
   readonly id: string;
+  readonly der: Uint8Array;
   /** One line; undefined when the certificate cannot be read. */
   readonly subject: string | undefined;
   readonly notAfter: Date | undefined;

@@ -1,8 +1,11 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { PKCS11 } from 'pkcs11js';
 import { readAddress } from '../../src/stores/pkcs11/address.ts';
+import { login, pinSource } from '../../src/stores/pkcs11/login.ts';
+import { openOn } from '../../src/stores/pkcs11/open.ts';
 import { makePlaces, type Places } from '../../src/stores/pkcs11/pool.ts';
 import type { Connection } from '../../src/stores/pkcs11/token.ts';
+import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from './canaries.ts';
 
@@ -20,6 +23,8 @@ export interface Fake {
   showsPublicKey: boolean;
   /** As when the last PKCS#11 session on the token ends. */
   logOut(): void;
+  /** As when another user of the module in this process logs out. */
+  dropLogin(): void;
   /** Every call, by name, in order; C_Login with the kind of user. */
   readonly calls: string[];
   /** PKCS#11 sessions that are open. */
@@ -37,7 +42,7 @@ export interface Fake {
 }
 
 /** A token with one EC key, made of nothing, whose every answer a test may bend. */
-export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
+export function fakeToken(query = '', places: Places = makePlaces(3), path = 'object=web'): Fake {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { x = '', y = '' } = publicKey.export({ format: 'jwk' });
   const point = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')]);
@@ -118,7 +123,7 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
 
   const fake: Fake = {
     connection: {
-      address: readAddress(parseKeyUri(`pkcs11:token=prod;object=web?module-path=/x.so${query}`), {}),
+      address: readAddress(parseKeyUri(`pkcs11:token=prod;${path}?module-path=/x.so${query}`), {}),
       module: {
         path: '/x.so',
         parameters: undefined,
@@ -130,7 +135,7 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
       },
       token: { slot: ulong(0), label: 'prod', serial: '42', model: 'm', manufacturer: 'f', flags: 0x40d },
       session: ulong(0),
-      memory: { connections: 1, accepted: undefined, refused: [] },
+      memory: { connections: 1, accepted: undefined, refused: [], busy: false },
       close: () => {
         fake.calls.push('released');
       },
@@ -144,6 +149,9 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
       loggedIn = false;
       fake.connection.memory.accepted = undefined;
     },
+    dropLogin: () => {
+      loggedIn = false;
+    },
     calls: [],
     open: new Set(),
     onSign: undefined,
@@ -153,6 +161,15 @@ export function fakeToken(query = '', places: Places = makePlaces(3)): Fake {
     onCall: () => {},
   };
   return fake;
+}
+
+/** What `open` does once it is connected. */
+export async function openFake(
+  { connection }: Pick<Fake, 'connection'>,
+  options: OpenOptions = {},
+  signal: AbortSignal = new AbortController().signal,
+): Promise<OpenKey> {
+  return openOn(connection, await login(pinSource(connection, options), signal), options);
 }
 
 function ulong(value: number): Buffer {

@@ -4,6 +4,7 @@ import { findRuntimeDir } from '../../src/runtime-dir.ts';
 import { askPerson } from '../../src/secret.ts';
 import { login, pinSource } from '../../src/stores/pkcs11/login.ts';
 import { type PinRecord, pinRecordOf } from '../../src/stores/pkcs11/pin-record.ts';
+import { makePlaces } from '../../src/stores/pkcs11/pool.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
 import { failure } from '../stores/conformance.ts';
 import { canaries } from './canaries.ts';
@@ -16,7 +17,7 @@ export const WRONG = 'wrong-one';
 export const describeLinux: typeof describe.skip = process.platform === 'linux' ? describe : describe.skip;
 
 /** The one token as another process has it: what that remembers by itself is not shared. */
-export const another = (query = ''): Fake => fakeToken(query);
+export const another = (query = '', path = 'object=web'): Fake => fakeToken(query, makePlaces(3), path);
 
 /** Log in and out again. */
 export async function enter(

@@ -40,7 +40,7 @@ const isHot = (path: string): boolean =>
 
 /** The signing side: a service that verifies with these would agree with its own mistakes. */
 const SIGNING =
-  /^src\/(sigv4|session|provider|endpoint|identity|chain|certificate|secret|webcrypto)\.ts$|^src\/stores\//;
+  /^src\/(sigv4|session|check-session|provider|endpoint|identity|chain|certificate|secret|webcrypto)\.ts$|^src\/stores\//;
 
 const room = (path: string): string | undefined => /^src\/stores\/([^/]+)\//.exec(path)?.[1];
 

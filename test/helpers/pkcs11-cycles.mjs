@@ -16,7 +16,7 @@ const isToken = (slot) => driver.C_GetTokenInfo(slot).label.trim() === 'cycles';
 let sessions = 0;
 function watch(name, change) {
   const { prototype } = pkcs11js.PKCS11;
-  const { value: original } = Object.getOwnPropertyDescriptor(prototype, name);
+  const original = prototype[name]; // inherited
   prototype[name] = function (...args) {
     const result = Reflect.apply(original, this, args);
     sessions += change;

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CommandName } from '../../src/cli/flags.ts';
+import type { CommandName } from '../../src/cli/commands.ts';
+import type { Log } from '../../src/cli/output.ts';
 import { type Flags, parseCommandLine } from '../../src/cli/parse.ts';
 import { readSettings } from '../../src/cli/settings.ts';
 
@@ -19,6 +20,8 @@ export interface Seen {
   readonly flags: Flags;
   /** What was told on the way: `label|message|hint`. */
   readonly told: readonly string[];
+  /** The log from then on. */
+  readonly log: Log | undefined;
   /** The directory of the files. */
   readonly place: string;
 }
@@ -37,15 +40,18 @@ export async function settingsIn(world: World): Promise<Seen> {
     ...(config !== undefined && { HOLDFAST_CONFIG: write('config', config) }),
   };
   const told: string[] = [];
+  const logs: Log[] = [];
   const output = {
     result: () => Promise.resolve(),
     error: () => undefined,
+    setLog: (log: Log) => void logs.push(log),
     tell: (label: string, message: string, hint?: string) => void told.push([label, message, hint ?? ''].join('|')),
   };
   const { signal } = new AbortController();
   try {
     const line = parseCommandLine([command, ...args]);
-    return { flags: await readSettings(command, line, { env: { ...files, ...env }, output, signal }), told, place };
+    const flags = await readSettings(command, line, { env: { ...files, ...env }, output, signal });
+    return { flags, told, log: logs.at(-1), place };
   } finally {
     rmSync(place, { recursive: true, force: true });
   }

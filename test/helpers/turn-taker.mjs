@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const dist = resolve(fileURLToPath(new URL('../..', import.meta.url)), process.env.HOLDFAST_TEST_DIST ?? 'dist');
-const { takeTurn } = await import(pathToFileURL(resolve(dist, 'stores/pkcs11/pin-turn.js')));
+const { takeTurn } = await import(pathToFileURL(resolve(dist, 'turn.js')));
 
 const [times, path] = process.argv.slice(2);
 const pause = new Int32Array(new SharedArrayBuffer(4));

@@ -12,6 +12,7 @@
  *     mechanisms only=0x1,0x1041                 C_GetMechanismList shows no others, C_SignInit takes no others
  *     tries 3                                    like a card: so many wrong PINs, with their flags, then it is locked
  *     absent                                     no slot has a token
+ *     stranger                                   the library says that it is somebody else's
  * FAULT_STATE   a file of at least SIZE octets, shared by all: wrong PINs so far, then for each function its name and the
  *               number of calls that came, and of those that went on to the module behind
  */
@@ -153,6 +154,15 @@ static CK_RV fault_C_GetSlotList(CK_BBOOL present, CK_SLOT_ID_PTR slots, CK_ULON
   return CKR_OK;
 }
 
+static CK_RV fault_C_GetInfo(CK_INFO_PTR info) {
+  char line[256];
+  struct verdict verdict = judge(19, "C_GetInfo");
+  if (verdict.fails) return verdict.rv;
+  CK_RV rv = behind->C_GetInfo(info);
+  if (rv == CKR_OK && has_rule("stranger", line, sizeof line)) memset(info->manufacturerID, '?', sizeof info->manufacturerID);
+  return rv;
+}
+
 /* Allowed wrong PINs; 0 when nobody counts them. */
 static unsigned long tries_allowed(void) {
   char line[256];
@@ -252,6 +262,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list) {
     SHOW(C_Sign);
     SHOW(C_CreateObject);
     SHOW(C_DestroyObject);
+    SHOW(C_GetInfo);
     SHOW(C_GetSlotList);
     SHOW(C_GetTokenInfo);
     SHOW(C_Login);

@@ -145,7 +145,7 @@ describe('a bad value is named by its place', () => {
       'ERR_OPTION_INVALID',
       /error: HOLDFAST_NO_VERIFY_SSL: holdfast never/,
     ],
-    ['another one', { HOLDFAST_CERT_SELECTOR: 'x' }, 'ERR_STORE_INCAPABLE', /error: HOLDFAST_CERT_SELECTOR: /],
+    ['another one', { HOLDFAST_SYSTEM_STORE_NAME: 'x' }, 'ERR_STORE_INCAPABLE', /error: HOLDFAST_SYSTEM_STORE_NAME: /],
     ['a file', { AWS_CA_BUNDLE: '/nowhere' }, 'ERR_FILE_NOT_FOUND', /note: .*: AWS_CA_BUNDLE$/m],
     [
       'FIPS for an endpoint',

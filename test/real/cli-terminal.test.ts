@@ -33,20 +33,24 @@ afterAll(async () => {
   await me.remove();
 });
 
-/** Type at the prompt, once it is there. */
-async function type(keys: string) {
-  const [out, err] = [join(me.dir, 'out'), join(me.dir, 'err')];
-  const quoted = [process.execPath, MAIN, ...processArgs(flags)].map((word) => `'${word}'`).join(' ');
-  const command = `stty -a > ${me.dir}/before; ${quoted} < /dev/null > ${out} 2> ${err}; echo "status $?"; stty -a > ${me.dir}/after`;
+/** Ask, with everything but the terminal elsewhere, and do something while the question stands there. */
+async function asked(act: (pid: number, type: (keys: string) => void) => void, more: readonly string[] = []) {
+  const at = (name: string): string => join(me.dir, name);
+  const [out, err] = [at('out'), at('err')];
+  const quoted = [process.execPath, MAIN, ...processArgs(flags), ...more].map((word) => `'${word}'`).join(' ');
+  const program = `echo $$ > ${at('pid')}; exec "$0" "$@" < /dev/null > ${out} 2> ${err}`;
+  const command = `stty -a > ${at('before')}; sh -c '${program}' ${quoted}; echo "status $?"; stty -a > ${at('after')}`;
   const running = start(['-qec', command, '/dev/null'], { program: 'script', keepInput: true });
   await running.saw('passphrase of key file');
-  running.child.stdin?.end(keys);
+  act(Number(await readFile(at('pid'), 'utf8')), (keys) => running.child.stdin?.end(keys));
   const { stdout: screen } = await running.finished;
   const [result, complaint, before, after] = await Promise.all(
-    [out, err, join(me.dir, 'before'), join(me.dir, 'after')].map((path) => readFile(path, 'utf8')),
+    [out, err, at('before'), at('after')].map((path) => readFile(path, 'utf8')),
   );
   return { screen, result, complaint, before, after };
 }
+
+const type = (keys: string) => asked((_, enter) => enter(keys));
 
 terminalTest('a passphrase is asked for on the terminal, is not shown, and the terminal is put back', async () => {
   const { screen, result, complaint, before, after } = await type(`gröx\u007fẞe${canaries.passphrase}\r`);
@@ -63,6 +67,28 @@ terminalTest('Ctrl-C at the prompt', async () => {
   expect(screen).toContain('status 130');
   expect([result, complaint]).toEqual(['', 'holdfast: error: interrupted (ERR_INTERRUPTED)\n']);
   expect(after).toBe(before);
+});
+
+for (const [signal, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+] as const) {
+  terminalTest(`${signal} at the prompt: a shell sees ${status}, and the terminal is put back`, async () => {
+    const { screen, result, complaint, before, after } = await asked((pid) => process.kill(pid, signal));
+    expect(screen).toContain(`status ${status}`);
+    expect([result, complaint]).toEqual(['', 'holdfast: error: interrupted (ERR_INTERRUPTED)\n']);
+    expect(after).toBe(before);
+  });
+}
+
+terminalTest('the question is asked in words whatever the log is like, and always', async () => {
+  const { screen, complaint } = await asked(
+    (_, enter) => enter('falsch\r'),
+    ['--log-level=error', '--log-format=json'],
+  );
+  expect(screen).toContain('holdfast: note: passphrase of key file');
+  expect(JSON.parse(complaint as string)).toMatchObject({ level: 'error', code: 'ERR_SECRET_WRONG' });
 });
 
 terminalTest('nothing but Enter, and a wrong passphrase', async () => {

@@ -140,10 +140,12 @@ describe('credential-process', () => {
     try {
       const bundle = join(dir, 'bundle.pem');
       await writeFile(bundle, tls.caBundle as string);
-      const env = { AWS_CA_BUNDLE: bundle };
-      expect(await runCli(processArgs(other.flags), { env })).toMatchObject({ status: 0 });
-      expect(await runCli(processArgs({ ...other.flags, 'ca-bundle': bundle }))).toMatchObject({ status: 0 });
-      expect(await runCli(processArgs(other.flags))).toMatchObject({ status: 8, stdout: '' });
+      const env = { HOLDFAST_CACHE: 'off' }; // each asks the service
+      const variable = { ...env, AWS_CA_BUNDLE: bundle };
+      const flags = { ...other.flags, 'ca-bundle': bundle };
+      expect(await runCli(processArgs(other.flags), { env: variable })).toMatchObject({ status: 0 });
+      expect(await runCli(processArgs(flags), { env })).toMatchObject({ status: 0 });
+      expect(await runCli(processArgs(other.flags), { env })).toMatchObject({ status: 8, stdout: '' });
     } finally {
       await tls.close();
       await other.remove();

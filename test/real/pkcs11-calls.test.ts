@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
+import { runCli } from '../helpers/cli.ts';
 import { describeSpied, type Spy, spyOn } from '../helpers/pkcs11-spy.ts';
 import { withRaw } from '../helpers/raw-pkcs11.ts';
 import { makeToken, type TestToken } from '../helpers/softhsm.ts';
@@ -164,5 +165,34 @@ describeSpied('what reaches the token, counted by pkcs11-spy', () => {
     expect(others).not.toHaveProperty('C_Finalize');
     await held.close();
     expect(spy.taken()).toMatchObject({ C_CloseSession: 1, C_Finalize: 1 });
+  });
+
+  test('holdfast list without --login never logs in, with a PIN at hand either', async () => {
+    spy.taken();
+    const withPin = `${String(spied(token.uri()))}&pin-value=${token.pin}`;
+    const all = `pkcs11:?module-path=${spy.modulePath}`;
+    for (const args of [[withPin], [withPin, '--json'], [all]]) {
+      expect(await runCli(['list', ...args])).toMatchObject({ status: 0, stdout: expect.stringContaining('web') });
+      const { C_Initialize, C_Login } = spy.taken();
+      expect([C_Initialize, C_Login]).toEqual([1, undefined]);
+    }
+    expect((await runCli(['list', '--login', withPin])).status).toBe(0);
+    expect(spy.taken().C_Login).toBe(1);
+  });
+
+  test('a list of all tokens: each one more costs as many calls', async () => {
+    const calls = async (): Promise<number> => {
+      spy.taken();
+      await pkcs11.list(parseKeyUri(`pkcs11:?module-path=${spy.modulePath}`), {});
+      return Object.values(spy.taken()).reduce((sum, count) => sum + count, 0);
+    };
+    const counts: number[] = [];
+    for (const tokenLabel of ['second', 'third', 'fourth', 'fifth']) {
+      await token.addToken({ tokenLabel });
+      counts.push(await calls());
+    }
+    const [a = 0, b = 0, c = 0, d = 0] = counts;
+    expect([c - b, d - c]).toEqual([b - a, b - a]);
+    expect(b - a).toBeGreaterThan(0);
   });
 });

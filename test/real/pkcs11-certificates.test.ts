@@ -1,6 +1,7 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
+import { withIdentity } from '../../src/identity.ts';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
@@ -49,6 +50,23 @@ describeSoftHsm('which certificate belongs to which key', () => {
     ] as const) {
       expect((await opens(uri, { secret: token.pin, now })).certificates[0]).toEqual(first);
       expect((await pkcs11.readCertificates(parseKeyUri(uri), { now }))[0]).toEqual(first);
+    }
+  });
+
+  test('what is wrong with the URI of the key and with that of its certificate is said once', async () => {
+    const key = await create({ object: 'legacy', id: 'legacy-id' });
+    const { publicKey } = await opens(String(key));
+    const keyPair = { publicKey: publicKey as Uint8Array, privateKey: undefined as never, pem: '' };
+    const { certificate } = await makeIdentity({ keyPair });
+    await pkcs11.putCertificate(key, [certificate], { secret: token.pin });
+    const said: string[] = [];
+    const before = (type: string): string => token.uri({ object: 'legacy', 'pin-value': token.pin, type });
+    for (const _ of [1, 2]) {
+      await withIdentity(
+        { key: before('private'), certificate: before('cert'), notify: ({ message }) => said.push(message) },
+        async ({ matched }) => expect(matched).toBe(true),
+      );
+      expect(said.splice(0)).toEqual(['pin-value stands before the "?" of the key URI']);
     }
   });
 

@@ -1,12 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
-import { parseKeyUri } from '../../src/uri.ts';
+import { formatKeyUri, parseKeyUri } from '../../src/uri.ts';
 import { runCli, start } from '../helpers/cli.ts';
 import { describeFaulty, type FaultModule, faultOn } from '../helpers/fault-module.ts';
+import { rawPkcs11 } from '../helpers/raw-pkcs11.ts';
 import { makeToken, type TestToken } from '../helpers/softhsm.ts';
 import { failure } from '../stores/conformance.ts';
 
@@ -150,6 +151,72 @@ describeFaulty('a wrong stored PIN, in many processes', () => {
     expect((await pkcs11.retryPin(parseKeyUri(uri), {})).forgotten).toEqual(['the record was damaged']);
     await open();
     expect(readdirSync(dir)).toEqual([]);
+  });
+
+  test('costs one try in 20 opens of one process where nothing is shared', async () => {
+    const { geteuid } = process;
+    Object.assign(process, { geteuid: undefined });
+    fault.rules('tries 3');
+    try {
+      const errors = await Promise.all(Array.from({ length: 20 }, () => failure(open())));
+      expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['ERR_SECRET_WRONG']));
+      expect([logins(), fault.wrongPins()]).toEqual([1, 1]);
+    } finally {
+      Object.assign(process, { geteuid });
+    }
+  });
+
+  test.each(['C_Logout', 'C_CloseAllSessions'] as const)(
+    'that was right when the key was opened costs one try after %s of somebody else',
+    async (call) => {
+      writeFileSync(pinFile, token.pin);
+      const key = await pkcs11.open(parseKeyUri(uri), {});
+      const { pkcs11: raw, session } = rawPkcs11({ ...token, modulePath: fault.modulePath });
+      if (call === 'C_Logout') raw.C_Logout(session);
+      else raw.C_CloseAllSessions(raw.C_GetSessionInfo(session).slotID);
+      fault.reset();
+      fault.rules(SILENT, 'C_Login rv=0xa0');
+      for (let i = 0; i < 10; i += 1) expect((await failure(open())).code).toBe('ERR_SECRET_WRONG');
+      expect(await atOnce(3)).toEqual({ ERR_SECRET_WRONG: 3 });
+      expect(logins()).toBe(1);
+      await key.close();
+      await pkcs11.retryPin(parseKeyUri(uri), {});
+    },
+  );
+
+  test('something in the place of the turn: nothing is tried, and the command that is named clears it', async () => {
+    await failure(open());
+    const dir = join(process.env.XDG_RUNTIME_DIR as string, 'holdfast');
+    const record = join(dir, readdirSync(dir)[0] as string);
+    rmSync(record);
+    mkdirSync(`${record}.turn/x`, { recursive: true });
+    expect(await atOnce(3)).toEqual({ ERR_SECRET_WRONG: 3 });
+    const error = await failure(open());
+    expect([logins(), error.message]).toEqual([1, expect.stringMatching(/\.turn|is damaged \(/)]);
+    const [, named = ''] = /holdfast pin retry '([^']+)'/.exec(error.hint ?? '') ?? [];
+    expect(await runCli(['pin', 'retry', named], { env: { ...fault.env } })).toMatchObject({ status: 0, stderr: '' });
+    expect(readdirSync(dir)).toEqual([]);
+    expect((await failure(open())).message).toContain('(CKR_PIN_INCORRECT)');
+  });
+
+  test('the command prints no control characters of a path', async () => {
+    const odd = `${pinFile}\u001b[31m\u009b`;
+    writeFileSync(odd, wrong);
+    const at = formatKeyUri({
+      scheme: 'pkcs11',
+      path: [['token', token.tokenLabel]],
+      query: [
+        ['module-path', fault.modulePath],
+        ['pin-source', odd],
+      ],
+    });
+    await failure(pkcs11.open(parseKeyUri(at), {}));
+    for (const output of ['text', 'json']) {
+      const { stdout, status } = await runCli(['pin', 'retry', at, '--output', output], { env: { ...fault.env } });
+      expect(status).toBe(0);
+      expect(stdout.trimEnd()).not.toMatch(/\p{Cc}/u);
+      if (output === 'text') expect(stdout).toContain('pin?[31m?');
+    }
   });
 
   test('leaves a record in memory and nothing else', async () => {

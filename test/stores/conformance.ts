@@ -158,6 +158,13 @@ export function conformance(name: string, harness: StoreHarness): void {
       for (const signature of signatures) expect(verifies(key, message, signature, 'SHA-256')).toBe(true);
     });
 
+    test('what is no message: ERR_OPTION_INVALID', async () => {
+      const open = await openKey(await anyKey());
+      const errors = await Promise.all([undefined, 'text'].map((message) => failure(open.sign(message as never))));
+      expect(errors.map(({ code }) => code)).toEqual(['ERR_OPTION_INVALID', 'ERR_OPTION_INVALID']);
+      await open.close();
+    });
+
     test('a closed key signs nothing: ERR_KEY_CLOSED', async () => {
       const open = await openKey(await anyKey());
       const closing = open.close();

@@ -1,17 +1,9 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { devNull, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { devNull } from 'node:os';
+import { describe, expect, test } from '@jest/globals';
 import { parseProfile } from '../../src/cli/aws-config.ts';
 import { checkWriters, parseConfig } from '../../src/cli/config-file.ts';
-import { readConfig, readProfile } from '../../src/cli/find-config.ts';
-import { HoldfastError } from '../../src/errors.ts';
-import { testUnless } from '../helpers/exercised.ts';
-import { everythingOf, rejectionOf, thrownBy } from '../helpers/thrown.ts';
+import { everythingOf, thrownBy } from '../helpers/thrown.ts';
 
-const permissionTest = await testUnless('permissions');
-
-const { signal } = new AbortController();
 const FILE = '/etc/holdfast';
 const textsOf = (said: ReadonlyMap<string, { text: string }>) =>
   Object.fromEntries([...said].map(([name, { text }]) => [name, text]));
@@ -29,7 +21,9 @@ describe('the config file', () => {
     ['only the first "=" divides', 'private-key = pkcs11:token=a', { 'private-key': 'pkcs11:token=a' }],
     ['"#" and ";" in a value', 'private-key = pkcs11:token=a;id=%01#b', { 'private-key': 'pkcs11:token=a;id=%01#b' }],
     ['spaces in a value', 'certificate = /a b/c d.pem', { certificate: '/a b/c d.pem' }],
-    ['a backslash at the end', 'certificate = C:\\keys\\', { certificate: 'C:\\keys\\' }],
+    ['backslashes', 'certificate = C:\\keys\\a.pem', { certificate: 'C:\\keys\\a.pem' }],
+    ['a profile that nobody asked for', 'region = a\n[profile web]\nregion = b', { region: 'a' }],
+    ['a comment that ends in a backslash', '# a \\\nregion = a', { region: 'a' }],
   ])('%s', (_, text, said) => {
     expect(parse(text)).toEqual(said);
   });
@@ -62,7 +56,33 @@ describe('the config file', () => {
     ['region = "hunter2"', 'has the value of "region" in quotes', /without them/],
     ["region = 'hunter2'", 'has the value of "region" in quotes', /without them/],
     ['region = hunter2 # Frankfurt', 'has a comment behind the value of "region"', /line of its own/],
-    ['[profile web]', 'begins a section: not supported yet', /alone/],
+    ['region = hunter2 \\', 'ends in a "\\": no line goes on in the next', 'write it all on one line'],
+    ['region = hunter2\\', 'ends in a "\\": no line goes on in the next', 'write it all on one line'],
+    ['\\', 'ends in a "\\": no line goes on in the next', 'write it all on one line'],
+    ['no-cache = true', 'has the key "no-cache", which is for the command line only', 'write cache = off'],
+    ['json = true', 'has the key "json", which is for the command line only', 'write output = json'],
+    ['profile = hunter2', 'has the key "profile", which is for the command line only', /--profile.*\[profile NAME\]/],
+    ['config-profile = x', 'has the key "config-profile", which is for the command line only', /--config-profile/],
+    ['[default]', 'begins a default section', /above the first section/],
+    ['[profile default]', 'begins a default section', /above the first section/],
+    ...[
+      ...[
+        '[hunter2]',
+        '[profile]',
+        '[profile ]',
+        '[]',
+        '[profile hunter2',
+        '[profile hunter2] # x',
+        '[profile hunter 2]',
+      ],
+      ...[
+        '[profile "hunter2"]',
+        '[profile hunter2]]',
+        '[Profile hunter2]',
+        '[profile hunter\u200b2]',
+        '[services hunter2]',
+      ],
+    ].map((header): [string, string, RegExp] => [header, 'begins a section that is no "[profile NAME]"', /blanks/]),
     ['endpoint = hunter2', 'repeats "endpoint" of line 1', /one of the two/],
   ])('%s', (line, message, hint) => {
     const error = thrownBy(() => parse(`endpoint = hunter2\n${line}\nregion = hunter2`));
@@ -70,6 +90,57 @@ describe('the config file', () => {
     expect(error.hint).toMatch(hint);
     expect(everythingOf(error)).not.toContain('hunter2 ');
     expect(error.message + error.hint).not.toContain('hunter2');
+  });
+
+  describe('profiles', () => {
+    const file = [
+      'region = all',
+      'endpoint = all',
+      '[profile web]',
+      'region = web',
+      '',
+      '[ profile  api-2.x ]',
+      '  region = api',
+      'deadline = 3',
+    ].join('\n');
+    const asked = (name: string) => ({ text: name, origin: '--config-profile' });
+
+    test.each<[name: string, said: Record<string, string>]>([
+      ['web', { region: 'web', endpoint: 'all' }],
+      ['api-2.x', { region: 'api', endpoint: 'all', deadline: '3' }],
+    ])('%s is stronger than what holds for all', (name, said) => {
+      expect(textsOf(parseConfig(file, FILE, asked(name)))).toEqual(said);
+    });
+
+    test('each value has its own place', () => {
+      const said = parseConfig(file, FILE, asked('web'));
+      expect([said.get('region')?.origin, said.get('endpoint')?.origin]).toEqual([
+        `region in line 4 of ${FILE}`,
+        `endpoint in line 2 of ${FILE}`,
+      ]);
+    });
+
+    test('one that is not there is an error that lists those that are', () => {
+      const miss = (name: string, text = file) => thrownBy(() => parseConfig(text, FILE, asked(name)));
+      expect(miss('wbe')).toMatchObject({
+        code: 'ERR_OPTION_INVALID',
+        message: `--config-profile: there is no [profile wbe] in ${FILE}`,
+        hint: 'did you mean web? the profiles are: web, api-2.x',
+      });
+      expect(miss('production').hint).toBe('the profiles are: web, api-2.x');
+      expect(miss('hunter2 hunter2').message).toBe(`--config-profile: there is no profile of this name in ${FILE}`);
+      expect(miss('web', 'region = x')).toMatchObject({ hint: 'the file has no profiles' });
+      expect(miss('default').code).toBe('ERR_OPTION_INVALID');
+    });
+
+    test.each<[name: string, more: string, message: string]>([
+      ['a profile twice', '[profile web]', `line 9 of ${FILE} repeats the profile of line 3`],
+      ['a key twice', 'region = x', `line 9 of ${FILE} repeats "region" of line 7`],
+      ['an unknown key where nobody looks', '[profile c]\nregio = x', `line 10 of ${FILE} has the unknown key "regio"`],
+    ])('%s', (_, more, message) => {
+      const error = thrownBy(() => parseConfig(`${file}\n${more}`, FILE, asked('web')));
+      expect(error).toMatchObject({ code: 'ERR_CONFIG_INVALID', message, hint: expect.any(String) });
+    });
   });
 
   test('a path that moves the cursor does not', () => {
@@ -166,86 +237,5 @@ describe('the profile of the AWS config file', () => {
     expect(said.get('rolesanywhere.endpoint_url')?.origin).toBe(
       `rolesanywhere.endpoint_url of [services ours] in ${FILE}`,
     );
-  });
-});
-
-describe('where the files are', () => {
-  let home: string;
-  beforeEach(() => {
-    home = mkdtempSync(join(tmpdir(), 'holdfast-home-'));
-  });
-  afterEach(() => rmSync(home, { recursive: true, force: true }));
-
-  const put = (path: string, text: string): string => {
-    const whole = join(home, path);
-    mkdirSync(dirname(whole), { recursive: true, mode: 0o700 });
-    writeFileSync(whole, text, { mode: 0o600 });
-    return whole;
-  };
-  const region = async (named: string | undefined, env: NodeJS.ProcessEnv) =>
-    (await readConfig(named, env, signal)).get('region')?.text;
-
-  test('ours: named, in $XDG_CONFIG_HOME, in ~/.config', async () => {
-    const named = put('mine', 'region = named');
-    put('xdg/holdfast/config', 'region = xdg');
-    put('.config/holdfast/config', 'region = home');
-    const xdg = join(home, 'xdg');
-    expect(await region(named, { HOME: home, XDG_CONFIG_HOME: xdg })).toBe('named');
-    expect(await region(undefined, { HOME: home, XDG_CONFIG_HOME: xdg })).toBe('xdg');
-    expect(await region('', { HOME: home })).toBe('home');
-    expect(await region(undefined, { HOME: home, XDG_CONFIG_HOME: '' })).toBe('home');
-    expect(await region(undefined, { HOME: home, XDG_CONFIG_HOME: 'xdg' })).toBe('home'); // relative: not to be used
-  });
-
-  test('ours may be missing where nobody named it', async () => {
-    expect(await region(undefined, { HOME: home })).toBeUndefined();
-    expect(await region(undefined, { HOME: devNull })).toBeUndefined();
-    expect(await region(devNull, { HOME: home })).toBeUndefined();
-    const error = await rejectionOf(readConfig(join(home, 'none'), { HOME: home }, signal));
-    expect(error).toMatchObject({ code: 'ERR_FILE_NOT_FOUND', hint: expect.any(String) });
-    expect(error.message).toContain(`config file ${home}/none`);
-  });
-
-  test('ours is checked wherever it is', async () => {
-    const path = put('.config/holdfast/config', 'region = x');
-    chmodSync(path, 0o620);
-    expect(await rejectionOf(readConfig(undefined, { HOME: home }, signal))).toMatchObject({
-      code: 'ERR_CONFIG_INVALID',
-    });
-    expect(await rejectionOf(readConfig(path, {}, signal))).toMatchObject({ code: 'ERR_CONFIG_INVALID' });
-  });
-
-  test('a directory in its place is an error', async () => {
-    put('.config/holdfast/config/x', '');
-    expect(await rejectionOf(readConfig(undefined, { HOME: home }, signal))).toMatchObject({
-      code: 'ERR_FILE_UNREADABLE',
-    });
-  });
-
-  permissionTest('a home that we may not enter has no files; one that is there must be read', async () => {
-    const path = put('.config/holdfast/config', 'region = x');
-    chmodSync(path, 0o000);
-    expect(await rejectionOf(readConfig(undefined, { HOME: home }, signal))).toMatchObject({
-      code: 'ERR_FILE_UNREADABLE',
-    });
-    chmodSync(join(home, '.config'), 0o000);
-    try {
-      expect(await region(undefined, { HOME: home })).toBeUndefined();
-      expect(await rejectionOf(readConfig(path, {}, signal))).toBeInstanceOf(HoldfastError);
-    } finally {
-      chmodSync(join(home, '.config'), 0o700);
-    }
-  });
-
-  test('that of AWS: named, or in ~/.aws; both may be missing', async () => {
-    const named = put('other', '[profile web]\nca_bundle = /named\n[default]\nca_bundle = /default');
-    put('.aws/config', '[default]\nca_bundle = /home');
-    const bundle = async (env: NodeJS.ProcessEnv) => (await readProfile(env, signal)).get('ca_bundle')?.text;
-    expect(await bundle({ HOME: home })).toBe('/home');
-    expect(await bundle({ HOME: home, AWS_CONFIG_FILE: named })).toBe('/default');
-    expect(await bundle({ HOME: home, AWS_CONFIG_FILE: named, AWS_PROFILE: 'web' })).toBe('/named');
-    expect(await bundle({ HOME: home, AWS_CONFIG_FILE: named, AWS_PROFILE: 'none' })).toBeUndefined();
-    expect(await bundle({ HOME: home, AWS_CONFIG_FILE: join(home, 'none') })).toBeUndefined();
-    expect(await bundle({ HOME: join(home, 'nobody') })).toBeUndefined();
   });
 });

@@ -1,16 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import {
-  COMMANDS,
-  type CommandName,
-  FLAGS,
-  type Flag,
-  type FlagName,
-  flagOf,
-  flagsOf,
-  SETTINGS,
-  WORDS,
-} from '../../src/cli/flags.ts';
+import { COMMANDS, type CommandName, WORDS } from '../../src/cli/commands.ts';
+import { FLAGS, type Flag } from '../../src/cli/flag-table.ts';
+import { commandsOf, type FlagName, flagOf, flagsOf, SETTINGS } from '../../src/cli/flags.ts';
 import { helpText } from '../../src/cli/help.ts';
 import { EXCLUSIVE, REFUSED } from '../../src/cli/refusals.ts';
 import { AWS_PLACES, variableOf } from '../../src/cli/settings.ts';
@@ -24,7 +16,7 @@ describe('the table of flags', () => {
     expect(name).toMatch(/^[a-z][a-z0-9-]*$/);
     expect(flag.value === undefined).toBe(flag.type === 'boolean');
     expect(flag.help).toMatch(/^\S.*[^.\s]$/);
-    expect(flag.commands.length).toBeGreaterThan(0);
+    expect(commandsOf(name).length).toBeGreaterThan(0);
     expect(flag.range === undefined || flag.type === 'integer').toBe(true);
     if (flag.default !== undefined) expect(typeof flag.default).toBe(flag.type === 'integer' ? 'number' : flag.type);
   });
@@ -73,14 +65,28 @@ describe('docs/cli.md', () => {
   const page = readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8');
   const sections = new Map(page.split(/^## /m).map((text) => [text.slice(0, text.indexOf('\n')), text]));
 
+  /** Those of nearly every command stand in one place. */
+  const OF_ALL: readonly FlagName[] = ['config', 'config-profile', 'debug', 'log-level', 'log-format', 'help'];
+  const rowsOf = (section: string) =>
+    [...(sections.get(section) ?? '').matchAll(/^\| `(?:-h, )?(--[^`]+)` \|/gm)]
+      .map(([, row = '']) => row)
+      .sort((a, b) => a.localeCompare(b));
+  const rowsFor = (flags: readonly FlagName[]) =>
+    flags
+      .map((name) => {
+        const { value } = flagOf(name) as Flag;
+        return value === undefined ? `--${name}` : `--${name} ${value.replace('|', '\\|')}`;
+      })
+      .sort((a, b) => a.localeCompare(b));
+
   test.each(commands)('has the flags of %s, each with its value, and no others', (command) => {
-    const rows = [...(sections.get(command) ?? '').matchAll(/^\| `(?:-h, )?(--[^`]+)` \|/gm)].map(([, row]) => row);
-    const expected = flagsOf(command).map((name) => {
-      const { value } = flagOf(name) as Flag;
-      return value === undefined ? `--${name}` : `--${name} ${value.replace('|', '\\|')}`;
-    });
-    expect(new Set(rows)).toEqual(new Set(expected));
-    expect(rows).toHaveLength(expected.length);
+    const own = rowsOf(command).filter((row) => !rowsFor(OF_ALL).includes(row));
+    expect(own).toEqual(rowsFor(flagsOf(command).filter((name) => !OF_ALL.includes(name))));
+  });
+
+  test('has the flags of all commands, each with its value, and no others', () => {
+    expect(rowsOf('Flags of all commands')).toEqual(rowsFor(OF_ALL));
+    for (const name of OF_ALL) expect(commandsOf(name).length).toBeGreaterThan(5);
   });
 
   test('has every setting with its variables and keys, in the order in which they win', () => {
@@ -98,7 +104,7 @@ describe('docs/cli.md', () => {
   });
 
   test('names no variable of ours that is not there', () => {
-    const known = new Set([...SETTINGS, 'config' as const].map(variableOf));
+    const known = new Set([...SETTINGS, 'config' as const, 'config-profile' as const].map(variableOf));
     const named = [...page.matchAll(/\bHOLDFAST_[A-Z0-9_]+/g)].map(([name]) => name);
     expect(named.filter((name) => !known.has(name))).toEqual([]);
   });

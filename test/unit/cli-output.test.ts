@@ -91,6 +91,70 @@ describe('colour', () => {
   });
 });
 
+describe('the log', () => {
+  const labels = ['warning', 'note', 'touch', 'debug'] as const;
+
+  test.each<[level: string, told: string[]]>([
+    ['error', ['touch', 'error']],
+    ['warn', ['warning', 'touch', 'error']],
+    ['info', ['warning', 'note', 'touch', 'error']],
+    ['debug', ['warning', 'note', 'touch', 'debug', 'error']],
+  ])('level %s', (level, told) => {
+    const stderr = sink();
+    const output = makeOutput(sink(), stderr, {});
+    output.setLog({ level, format: 'text' });
+    for (const label of labels) output.tell(label, 'x');
+    output.error(new HoldfastError('ERR_USAGE', 'no'));
+    expect([...stderr.text.matchAll(/^holdfast: (\w+): /gm)].map(([, label]) => label)).toEqual(told);
+  });
+
+  test('is at info until somebody says something else', () => {
+    const stderr = sink();
+    const output = makeOutput(sink(), stderr, {});
+    for (const label of labels) output.tell(label, 'x');
+    expect(stderr.text).not.toContain('debug');
+    expect(stderr.text).toContain('note');
+  });
+
+  describe('as JSON', () => {
+    const lines = (say: (output: ReturnType<typeof makeOutput>) => void): Record<string, unknown>[] => {
+      const stderr = sink(true);
+      const output = makeOutput(sink(), stderr, {});
+      output.setLog({ level: 'debug', format: 'json' });
+      say(output);
+      expect(stderr.text).toMatch(/\n$/);
+      return stderr.text
+        .slice(0, -1)
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+    };
+    const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+
+    test('each line is one object with the same fields, in the same order', () => {
+      const told = lines((output) => {
+        output.tell('warning', 'careful', 'look');
+        for (const label of ['note', 'touch', 'debug'] as const) output.tell(label, 'x');
+        output.error(new SecretError('ERR_SECRET_LOCKED', 'locked', { hint: 'one:\n  a\n  b' }));
+        output.error(new TypeError('x is not a function'));
+      });
+      expect(told).toEqual([
+        { time, level: 'warn', message: 'careful', hint: 'look' },
+        { time, level: 'info', message: 'x' },
+        { time, level: 'info', kind: 'touch', message: 'x' },
+        { time, level: 'debug', message: 'x' },
+        { time, level: 'error', code: 'ERR_SECRET_LOCKED', message: 'locked', hint: 'one:\na\nb' },
+        { time, level: 'error', code: 'ERR_INTERNAL', message: 'x is not a function', hint: expect.any(String) },
+      ]);
+      expect(Object.keys(told[4] as object)).toEqual(['time', 'level', 'code', 'message', 'hint']);
+    });
+
+    test('nothing from outside breaks out of its line or paints the terminal', () => {
+      const [told] = lines((output) => output.tell('note', 'a"}\r\n{"level":"error"\u001b[2J\u2028'));
+      expect(told).toMatchObject({ level: 'info', message: 'a"} {"level":"error" [2J' });
+    });
+  });
+});
+
 describe('the result', () => {
   test('goes to stdout as it is, and nothing else does', async () => {
     const [stdout, stderr] = [sink(true), sink(true)];

@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals';
-import type { FlagName } from '../../src/cli/flags.ts';
 import { type CommandLine, parseCommandLine } from '../../src/cli/parse.ts';
 import { everythingOf, thrownBy } from '../helpers/thrown.ts';
 
@@ -188,7 +187,7 @@ describe('flags that are not', () => {
       [`--${secret} and more`],
       [`--reuse-pin=${secret}`],
       ['--session-duration', secret],
-      ['--pkcs8-password', secret, '--certificate', 'c', '--cert-selector', 's'],
+      ['--pkcs8-password', secret, '--certificate', 'c', '--system-store-name', 's'],
       ['--pkcs8-password', secret, '\\'],
     ]) {
       expect(everythingOf(thrownBy(() => parseCommandLine([CP, ...args])))).not.toContain('hunter2-');
@@ -205,12 +204,12 @@ describe('help', () => {
 
   test('can be turned off, and comes before exclusions', () => {
     expect(parse(CP, '-h=false').flags.on('help')).toBe(false);
-    expect(parse(CP, '-h', '--certificate', 'a', '--cert-selector', 'b').flags.on('help')).toBe(true);
+    expect(parse(CP, '-h', '--certificate', 'a', '--system-store-name', 'b').flags.on('help')).toBe(true);
   });
 });
 
 describe('a line that was broken', () => {
-  test.each<[name: string, args: string[], at: number]>([
+  test.each<[name: string, args: string[], at: number, stray?: string]>([
     ['a lone backslash', [CP, '\\'], 2],
     ['as the value of a flag', [CP, '--certificate', '\\', '--private-key', 'k'], 3],
     ['with white space', [CP, ' \\ '], 2],
@@ -221,14 +220,33 @@ describe('a line that was broken', () => {
     ['with a carriage return', [CP, '\r\n  --certificate', 'x'], 2],
     ['in place of the command', ['\\'], 1],
     ['after "--"', [CP, '--', '\\'], 3],
-  ])('%s', (_, args, at) => {
+    ['before a value, as Python splits it', [CP, '--certificate', '\n/a.pem'], 3],
+    ['a line end alone', [CP, '\n', '--region', 'x'], 2],
+    ['as cmd writes it', [CP, '^', '--certificate', 'x'], 2, '^'],
+    ['as PowerShell writes it', [CP, '--certificate', '`'], 3, '`'],
+  ])('%s', (_, args, at, stray = '\\') => {
     const [code, message, hint] = failure(...args);
     expect(code).toBe('ERR_LINE_CONTINUATION');
-    expect(message).toBe(`argument ${at} is a stray "\\": the line was broken`);
+    expect(message).toBe(`argument ${at} is a stray "${stray}": the line was broken`);
     expect(hint).toContain('one line');
   });
 
-  test.each([['\\\\server\\share\\key.pem'], ['C:\\keys\\key.pem'], ['a\\'], ['.\\key.pem']])(
+  // What Python's shlex makes of "--certificate /a.pem\" and the next line, and of a backslash inside of quotes.
+  test.each([['/a.pem\n--private-key'], ['/a.pem\r\n   --debug'], ['pkcs11:token=a;\\\nobject=b'], ['a\\\r\nb']])(
+    'inside of an argument: %j',
+    (text) => {
+      const message = 'argument 3 goes on after a line end: the line was broken';
+      expect(failure(CP, '--certificate', text).slice(0, 2)).toEqual(['ERR_LINE_CONTINUATION', message]);
+      expect(failure(CP, '--debug', `--certificate=${text}`)[1]).toBe(message);
+    },
+  );
+
+  test('the text of a key in place of its path is no broken line', () => {
+    const pem = '-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n';
+    expect(parse(CP, '--private-key', pem).flags.text('private-key')).toBe(pem);
+  });
+
+  test.each([['\\\\server\\share\\key.pem'], ['C:\\keys\\key.pem'], ['a\\'], ['.\\key.pem'], ['^a'], ['`a`']])(
     '%s is a path',
     (path) => {
       expect(parse(CP, '--certificate', path).flags.text('certificate')).toBe(path);
@@ -237,42 +255,5 @@ describe('a line that was broken', () => {
 
   test('with "=" it is a value', () => {
     expect(parse(CP, '--pkcs8-password=\\').flags.text('pkcs8-password')).toBe('\\');
-  });
-});
-
-describe('exclusions', () => {
-  const value = (name: FlagName): string => (name.startsWith('pkcs8') || name === 'tpm-key-password' ? 'p' : 'x');
-  // The contract's column for credential-process, with its message, as the reference client prints it.
-  test.each<[pair: [FlagName, FlagName], sorted: string]>([
-    [['certificate', 'cert-selector'], 'cert-selector certificate'],
-    [['certificate', 'system-store-name'], 'certificate system-store-name'],
-    [['private-key', 'cert-selector'], 'cert-selector private-key'],
-    [['private-key', 'system-store-name'], 'private-key system-store-name'],
-    [['private-key', 'use-latest-expiring-certificate'], 'private-key use-latest-expiring-certificate'],
-    [['use-latest-expiring-certificate', 'intermediates'], 'intermediates use-latest-expiring-certificate'],
-    [['use-latest-expiring-certificate', 'reuse-pin'], 'reuse-pin use-latest-expiring-certificate'],
-    [['cert-selector', 'intermediates'], 'cert-selector intermediates'],
-    [['cert-selector', 'reuse-pin'], 'cert-selector reuse-pin'],
-    [['system-store-name', 'reuse-pin'], 'reuse-pin system-store-name'],
-    [['tpm-key-password', 'cert-selector'], 'cert-selector tpm-key-password'],
-    [['tpm-key-password', 'reuse-pin'], 'reuse-pin tpm-key-password'],
-    [['no-tpm-key-password', 'cert-selector'], 'cert-selector no-tpm-key-password'],
-    [['no-tpm-key-password', 'tpm-key-password'], 'no-tpm-key-password tpm-key-password'],
-    [['pkcs8-password', 'tpm-key-password'], 'pkcs8-password tpm-key-password'],
-  ])('%j', (pair, sorted) => {
-    const booleans = ['use-latest-expiring-certificate', 'reuse-pin', 'no-tpm-key-password'];
-    const args = pair.map((name) => (booleans.includes(name) ? `--${name}=false` : `--${name}=${value(name)}`));
-    const message = `if any flags in the group [${pair.join(' ')}] are set none of the others can be; [${sorted}] were all set`;
-    expect(failure(CP, ...args)).toEqual(['ERR_FLAG_CONFLICT', message, 'drop one of the two']);
-    expect(failure(CP, ...args.reverse())[1]).toBe(message);
-  });
-
-  test('the first by the alphabet is reported', () => {
-    const all = ['--tpm-key-password=x', '--reuse-pin', '--cert-selector=x', '--intermediates=x'];
-    expect(failure(CP, ...all)[1]).toContain('[cert-selector intermediates]');
-  });
-
-  test('the pair that only another command excludes is none here', () => {
-    expect(parse(CP, '--no-tpm-key-password', '--reuse-pin').command).toBe(CP);
   });
 });

@@ -1,5 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { FLAGS, type FlagName, flagOf, SETTINGS } from '../../src/cli/flags.ts';
+import type { CommandName } from '../../src/cli/commands.ts';
+import { FLAGS, type Flag } from '../../src/cli/flag-table.ts';
+import { commandsOf, type FlagName, flagOf, SETTINGS } from '../../src/cli/flags.ts';
 import type { Flags } from '../../src/cli/parse.ts';
 import { AWS_PLACES, variableOf } from '../../src/cli/settings.ts';
 import { settingsIn, type World } from '../helpers/settings-world.ts';
@@ -60,23 +62,30 @@ const together = (one: World, other: World): World => ({
 function valuesFor(name: FlagName): { mine: string; other: string; value: unknown; fallback: unknown } {
   const { type } = FLAGS[name];
   if (type === 'boolean') return { mine: 'true', other: 'false', value: true, fallback: false };
-  if (type === 'string') return { mine: 'mine', other: 'other', value: 'mine', fallback: undefined };
+  if (type === 'string') {
+    const { choices, default: fallback } = flagOf(name) as Flag;
+    const [mine = 'mine', other = 'other'] = choices ?? [];
+    return { mine, other, value: mine, fallback };
+  }
   const [least, most] = flagOf(name)?.range ?? [0, 0];
   return { mine: String(least + 1), other: String(most - 1), value: least + 1, fallback: flagOf(name)?.default };
 }
 
 describe.each(SETTINGS)('%s', (name) => {
+  // Of a command that has it.
+  const command = commandsOf(name)[0] as CommandName;
+  const worldOf = (world: World) => settingsIn({ command, ...world });
   const sources = sourcesOf(name);
   const { mine, other, value, fallback } = valuesFor(name);
 
   test('without any place', async () => {
-    const { flags } = await settingsIn({});
+    const { flags } = await worldOf({});
     expect(valueIn(flags, name)).toBe(fallback);
     expect(flags.origins.has(name)).toBe(false);
   });
 
   test.each(sources)('$source beats the default', async ({ say, origin }) => {
-    const { flags } = await settingsIn(say(mine));
+    const { flags } = await worldOf(say(mine));
     expect(valueIn(flags, name)).toBe(value);
     if (origin === undefined) expect(flags.origins.has(name)).toBe(false);
     else expect(flags.origins.get(name)?.startsWith(origin)).toBe(true);
@@ -84,17 +93,17 @@ describe.each(SETTINGS)('%s', (name) => {
 
   const pairs = sources.flatMap((strong, at) => sources.slice(at + 1).map((weak) => ({ strong, weak })));
   test.each(pairs)('$strong.source beats $weak.source', async ({ strong, weak }) => {
-    const { flags } = await settingsIn(together(strong.say(mine), weak.say(other)));
+    const { flags } = await worldOf(together(strong.say(mine), weak.say(other)));
     expect(valueIn(flags, name)).toBe(value);
     // Also the other way round: neither value is special.
-    const { flags: turned } = await settingsIn(together(strong.say(other), weak.say(mine)));
+    const { flags: turned } = await worldOf(together(strong.say(other), weak.say(mine)));
     expect(String(valueIn(turned, name))).toBe(other);
   });
 
   test.each(sources.slice(1).filter(({ source }) => source !== 'the config file'))(
     'an empty $source counts as not set',
     async ({ say }) => {
-      const { flags } = await settingsIn(say(''));
+      const { flags } = await worldOf(say(''));
       expect(valueIn(flags, name)).toBe(fallback);
     },
   );

@@ -17,7 +17,7 @@ test('an empty flag counts as not given, for other places too', async () => {
 test('another command gets its own of the settings', async () => {
   const { flags } = await settingsIn({
     command: 'local',
-    env: { HOLDFAST_STRICT_FILES: '1', HOLDFAST_DEBUG: '1' },
+    env: { HOLDFAST_STRICT_FILES: '1', HOLDFAST_REUSE_PIN: '1' },
     config: 'region = eu-west-1\npkcs11-lib = /x.so',
   });
   expect([flags.on('strict-files'), flags.text('pkcs11-lib')]).toEqual([true, '/x.so']);
@@ -107,6 +107,18 @@ describe('a bad value is named by its place, and not repeated', () => {
       /deadline in line 3 of \/.+\/config is not a whole/,
     ],
     [
+      'one of few',
+      { env: { HOLDFAST_LOG_LEVEL: '1h' } },
+      'ERR_OPTION_INVALID',
+      /^the value of HOLDFAST_LOG_LEVEL is none that there is$/,
+    ],
+    [
+      'one of few, in the file',
+      { config: 'cache = 1h' },
+      'ERR_OPTION_INVALID',
+      /^the value of cache in line 1 of \/.+ is none that there is$/,
+    ],
+    [
       'the profile',
       { aws: '[default]\nmax_attempts = 1h' },
       'ERR_OPTION_INVALID',
@@ -167,6 +179,9 @@ describe('variables that are none of ours', () => {
     ['HOLDFAST_', 'docs/cli.md lists the variables'],
     ['HOLDFAST_HELP', 'docs/cli.md lists the variables'],
     ['HOLDFAST_PORT', 'docs/cli.md lists the variables'],
+    ['HOLDFAST_PROFILE', 'did you mean HOLDFAST_CONFIG_PROFILE?'],
+    ['HOLDFAST_NO_CACHE', 'did you mean HOLDFAST_CACHE?'],
+    ['HOLDFAST_JSON', 'did you mean HOLDFAST_OUTPUT?'],
   ])('%s is warned of', async (name, hint) => {
     expect(await warnings({ [name]: 'hunter2' })).toEqual([`warning|${name} is no setting and is not read|${hint}`]);
   });
@@ -179,7 +194,13 @@ describe('variables that are none of ours', () => {
 
   test('what is ours, and what is not meant to be, is not', async () => {
     const env = Object.fromEntries(SETTINGS.map((name) => [variableOf(name), '']));
-    const ours = { HOLDFAST_REGION: 'x', HOLDFAST_CONFIG: '', HOLDFASTENED: 'x', HOLD: 'y' };
+    const ours = {
+      HOLDFAST_REGION: 'x',
+      HOLDFAST_CONFIG: '',
+      HOLDFAST_CONFIG_PROFILE: '',
+      HOLDFASTENED: 'x',
+      HOLD: 'y',
+    };
     expect((await settingsIn({ env: { ...env, ...ours } })).told).toEqual([]);
   });
 });
@@ -201,6 +222,9 @@ test('debug says of every setting where it is from, and no value', async () => {
       'max-attempts: from its default',
       'ca-bundle: from AWS_CA_BUNDLE',
       'debug: from --debug',
+      'log-level: from its default',
+      'log-format: from its default',
+      'cache: from its default',
     ].map((text) => `debug|setting ${text}|`),
   );
 });

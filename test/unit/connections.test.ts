@@ -38,6 +38,6 @@ test('programs are started by the demo, and for a PIN where somebody allowed it'
   expect(usersOf(/^node:child_process$/)).toEqual([
     'src/cli/demo.ts',
     'src/cli/soft-token.ts',
-    'src/secret-places.ts', // pin-source=|command, with --allow-pin-command
+    'src/secret-command.ts', // pin-source=|command, with --allow-pin-command
   ]);
 });

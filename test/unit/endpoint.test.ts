@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
+import { checkSession } from '../../src/check-session.ts';
 import { type EndpointOptions, endpointUrl, PARTITION_NAMES } from '../../src/endpoint.ts';
-import { checkSession } from '../../src/session.ts';
 import { everythingOf, thrownBy } from '../helpers/thrown.ts';
 
 const custom = (endpoint: string): string => endpointUrl({ partition: 'aws', region: 'eu-central-1', endpoint }).href;

@@ -188,7 +188,7 @@ describe('an open key', () => {
   test('signs nothing by another hash, and nothing but bytes', async () => {
     const opened = await openKeyBytes(pem(ec));
     expect((await failure(opened.sign(Buffer.from('x'), 'SHA-1' as 'SHA-256'))).code).toBe('ERR_OPTION_INVALID');
-    expect((await failure(opened.sign(17 as unknown as Uint8Array))).code).toBe('ERR_SIGNING_FAILED');
+    expect((await failure(opened.sign(17 as unknown as Uint8Array))).code).toBe('ERR_OPTION_INVALID');
   });
 
   test('an abort while the passphrase is awaited: ERR_INTERRUPTED, with the reason as its cause', async () => {
@@ -208,6 +208,11 @@ describe('an open key', () => {
     const encrypted = ec.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-128-cbc', passphrase: 'x' });
     const error = await failure(openKeyBytes(encrypted, { secret: () => new Promise(() => {}), deadline: 1 }));
     expect(error.code).toBe('ERR_SIGNING_TIMEOUT');
+  });
+
+  test.each([0, -1, Number.NaN, '1000'])('%p is no deadline: ERR_OPTION_INVALID', async (deadline) => {
+    const error = await failure(openKeyBytes(pem(ec), { deadline: deadline as number }));
+    expect(error).toMatchObject({ code: 'ERR_OPTION_INVALID', message: expect.stringContaining('"deadline"') });
   });
 
   test('a deadline beyond what a timer can hold is no deadline', async () => {

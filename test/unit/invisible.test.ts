@@ -1,9 +1,9 @@
 import { expect, test } from '@jest/globals';
 import { parseCertificate } from '../../src/certificate.ts';
+import { checkSession } from '../../src/check-session.ts';
 import { formatLine } from '../../src/cli/output.ts';
 import { withIdentity } from '../../src/identity.ts';
 import { trustedRoots } from '../../src/roots.ts';
-import { checkSession } from '../../src/session.ts';
 import { type Token, tokenInWords } from '../../src/stores/pkcs11/token.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity } from '../helpers/certificates.ts';

@@ -1,9 +1,10 @@
 import { createPublicKey } from 'node:crypto';
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { checkSession } from '../../src/check-session.ts';
 import { withIdentity } from '../../src/identity.ts';
 import { checkOptions } from '../../src/option-types.ts';
 import { fromRolesAnywhere, getCredentials, type RolesAnywhereInit } from '../../src/provider.ts';
-import { checkSession, createSession } from '../../src/session.ts';
+import { createSession } from '../../src/session.ts';
 import { openKey } from '../../src/stores/index.ts';
 import { makeIdentity, type TestIdentity } from '../helpers/certificates.ts';
 import { ARNS } from '../helpers/create-session.ts';
@@ -34,7 +35,7 @@ const WRONG: readonly (readonly [name: string, expected: string, values: readonl
   ['certificate', 'a string, a Uint8Array or a parsed key URI', [1, true, uri, publicKey, [], new ArrayBuffer(8)]],
   ['chain', 'a string, a Uint8Array or a parsed key URI', [1, true, uri, publicKey, []]],
   ['secret', 'a string, a Uint8Array or a function', [1234, {}, [SECRET]]],
-  ['deadline', 'a number of milliseconds', ['abc', SECRET, Number.NaN, -1, new Date()]],
+  ['deadline', 'a number of milliseconds above 0', ['abc', SECRET, Number.NaN, -1, 0, new Date()]],
 ];
 const SIGNER: typeof WRONG = [
   ['publicKey', 'a Uint8Array (DER)', [publicKey, SECRET, 1]],

@@ -152,3 +152,42 @@ describeLinux('a record that nobody can read', () => {
     await enter(fake, { secret: RIGHT });
   });
 });
+
+describeLinux('a directory where something else belongs', () => {
+  const inside = (path: string): string => {
+    mkdirSync(`${path}/x`, { recursive: true });
+    return path;
+  };
+
+  test.each(['.turn', '.turn.over'])('%s: no stored PIN is sent, and the way out is named', async (ending) => {
+    const fake = another();
+    const record = recordOf(fake);
+    inside(`${record.path}${ending}`);
+    if (ending === '.turn.over') symlinkSync('999999999', `${record.path}.turn`); // of a process that is no more
+    const error = await refusal(fake, { secret: RIGHT });
+    expect(error).toMatchObject({ code: 'ERR_SECRET_WRONG', hint: expect.stringContaining('holdfast pin retry') });
+    expect(error.message).toMatch(/is damaged \(E\w+\)$/);
+    expect(logins(fake)).toBe(0);
+    await enter(fake, person(RIGHT));
+    record.clear();
+    await enter(fake, { secret: RIGHT });
+    expect(readdirSync(dirOf())).toEqual([]);
+  });
+
+  test('.new: the refusal is written down all the same', async () => {
+    const fake = another();
+    inside(`${recordOf(fake).path}.new`);
+    await refusal(fake, { secret: WRONG });
+    const second = another();
+    expect((await refusal(second, { secret: WRONG })).message).toContain('not sent again');
+    expect([logins(second), readdirSync(dirOf()).length]).toEqual([0, 1]);
+  });
+
+  test('the turn of somebody who is at it is not cleared away', async () => {
+    const record = recordOf(another());
+    const leave = record.takeTurn();
+    record.clear();
+    expect(record.takeTurn()).toBeUndefined();
+    leave?.();
+  });
+});

@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Secret, secretFromFile } from '../../src/secret.ts';
 import { CK, CKF } from '../../src/stores/pkcs11/cryptoki.ts';
 import { pinSource, readyPin } from '../../src/stores/pkcs11/login.ts';
+import { originInWords, type Refusals, type RefusedOrigin } from '../../src/stores/pkcs11/pin-record.ts';
 import type { Notice } from '../../src/stores/store.ts';
+import { parseKeyUri, textOf } from '../../src/uri.ts';
 import { returnValue } from '../helpers/fake-pkcs11.ts';
 import {
   another,
@@ -24,11 +26,36 @@ import { failure, tellsOf } from '../stores/conformance.ts';
 describeLinux('a stored PIN that one process was refused', () => {
   test('is sent by no other', async () => {
     const [first, second] = [another(), another()];
-    expect((await refusal(first, { secret: WRONG })).message).toContain('(CKR_PIN_INCORRECT)');
+    const told = await refusal(first, { secret: WRONG });
+    expect(told.message).toContain('(CKR_PIN_INCORRECT)');
+    expect(told.hint).toContain("holdfast pin retry 'pkcs11:token=prod;serial=42?module-path=/x.so'");
     const error = await refusal(second, { secret: WRONG });
     expect(error).toMatchObject({ code: 'ERR_SECRET_WRONG', message: expect.stringContaining('was not sent again') });
     expect([logins(first), logins(second)]).toEqual([1, 0]);
     expect(error.hint).toContain("holdfast pin retry 'pkcs11:token=prod;serial=42?module-path=/x.so'");
+  });
+
+  test('the command that is named reaches the same token, without its PIN', async () => {
+    const query = "&x-init-reserved=configdir%3D'sql:/db'&pin-value=wrong-one&module-name=nss";
+    const fake = another(query, 'slot-id=7;model=m;object=web;id=%01');
+    const { hint = '' } = await refusal(fake, {});
+    const [, named = ''] = /holdfast pin retry '([^']+)'/.exec(hint) ?? [];
+    expect(named).toBe(
+      'pkcs11:token=prod;serial=42;slot-id=7;model=m?module-path=/x.so' +
+        '&x-init-reserved=configdir%3D%27sql:/db%27&module-name=nss',
+    );
+    expect(textOf(parseKeyUri(named).query, 'x-init-reserved')).toBe("configdir='sql:/db'");
+  });
+
+  test('is named without what would move the cursor', async () => {
+    const source = join(dirOf(), 'w\u001b[31m\u202e');
+    writeFileSync(source, WRONG);
+    await refusal(another(), { secret: secretFromFile(source) });
+    const { message } = await refusal(another(), { secret: WRONG });
+    expect(message).toContain('w?[31m?');
+    const [from] = (recordOf(another()).read() as Refusals).refused;
+    expect(originInWords(from?.from as RefusedOrigin)).toBe(`the file ${dirOf()}/w?[31m?`);
+    rmSync(source);
   });
 
   test('is not in what is written down, nor in errors', async () => {
@@ -92,7 +119,8 @@ describeLinux('a stored PIN that one process was refused', () => {
     first.onCall = (call) => {
       if (call === 'C_Login') throw returnValue(0xa4);
     };
-    await refusal(first, { secret: RIGHT });
+    const { hint } = await refusal(first, { secret: RIGHT });
+    expect(hint).toMatch(/^unblock it .*; once it is unblocked: holdfast pin retry 'pkcs11:/);
     const second = another();
     expect(await refusal(second, { secret: RIGHT })).toMatchObject({ code: 'ERR_SECRET_LOCKED', triesLeft: 0 });
     expect(logins(second)).toBe(0);
@@ -114,7 +142,7 @@ describeLinux('a stored PIN that one process was refused', () => {
 describeLinux('a PIN of a person that was refused', () => {
   test('is not sent again by this process, and no other learns of it', async () => {
     const [first, second] = [another(), another()];
-    await refusal(first, person(WRONG));
+    expect((await refusal(first, person(WRONG))).hint).toBe('give the right PIN');
     await refusal(first, person(WRONG));
     await refusal(first, { secret: WRONG });
     expect(readdirSync(dirOf())).toEqual([]);
@@ -193,7 +221,8 @@ describe('without a private directory', () => {
   test('a process guards by itself, and says that the others do not know', async () => {
     const fake = another();
     const notices: Notice[] = [];
-    await refusal(fake, { secret: WRONG, notify: (notice) => notices.push(notice) });
+    const first = await refusal(fake, { secret: WRONG, notify: (notice) => notices.push(notice) });
+    expect(first.hint).toContain('start the program again');
     expect(notices).toEqual([
       expect.objectContaining({ kind: 'warning', message: expect.stringContaining('other processes do not learn') }),
     ]);
@@ -201,5 +230,41 @@ describe('without a private directory', () => {
     expect(error.hint).toContain('start the program again');
     expect(error.hint).not.toContain('pin retry');
     expect(logins(fake)).toBe(1);
+  });
+
+  test('opens at the same moment send it once, and a right one each for itself', async () => {
+    const fake = another();
+    const errors = await Promise.all(Array.from({ length: 20 }, () => refusal(fake, { secret: WRONG })));
+    expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['ERR_SECRET_WRONG']));
+    expect(logins(fake)).toBe(1);
+    await Promise.all(Array.from({ length: 5 }, () => enter(fake, { secret: RIGHT })));
+    expect(logins(fake)).toBe(6);
+  });
+
+  test('two PINs at the same moment do not lock a token with two tries left', async () => {
+    const fake = another();
+    fake.onCall = (call) => {
+      if (call === 'C_Login') fake.flags |= CKF.USER_PIN_FINAL_TRY;
+    };
+    const errors = await Promise.all(['one', 'two'].map((secret) => refusal(fake, { secret })));
+    expect(errors.map(({ code }) => code)).toEqual(['ERR_SECRET_WRONG', 'ERR_SECRET_LAST_TRY']);
+    expect(logins(fake)).toBe(1);
+  });
+
+  test('who waits for a turn in this process is let go by the signal', async () => {
+    const fake = another();
+    const secret = new Secret(RIGHT);
+    const never = new AbortController().signal;
+    const ready = await readyPin(pinSource(fake.connection, { secret: RIGHT }), CK.CKU_USER, secret, never);
+    const stop = new AbortController();
+    const waiting = enter(fake, { secret: RIGHT }, stop.signal);
+    stop.abort(returnValue(1));
+    await expect(waiting).rejects.toThrow();
+    ready.leave();
+    const next = await readyPin(pinSource(fake.connection, { secret: RIGHT }), CK.CKU_USER, secret, never);
+    ready.leave(); // a second time: the turn is another one's by now
+    expect(fake.connection.memory.busy).toBe(true);
+    next.send(fake.connection.session);
+    expect(fake.connection.memory.busy).toBe(false);
   });
 });

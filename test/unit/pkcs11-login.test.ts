@@ -3,17 +3,14 @@ import { SecretError } from '../../src/errors.ts';
 import { askPerson, secretFromFile } from '../../src/secret.ts';
 import { readAddress } from '../../src/stores/pkcs11/address.ts';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
-import { openOn } from '../../src/stores/pkcs11/open.ts';
-import type { Notice, OpenKey, OpenOptions } from '../../src/stores/store.ts';
+import type { Notice, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
-import { type Fake, fakeToken } from '../helpers/fake-pkcs11.ts';
+import { type Fake, fakeToken, openFake } from '../helpers/fake-pkcs11.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
 
 const PIN = canaries.pin;
 
-const never = new AbortController().signal;
-const openFake = (fake: Fake, options: OpenOptions = {}): Promise<OpenKey> => openOn(fake.connection, options, never);
 const logins = (fake: Fake, user = 1): number => fake.calls.filter((call) => call === `login ${user}`).length;
 
 describe('before a PIN is sent', () => {
@@ -79,6 +76,43 @@ describe('before a PIN is sent', () => {
     expect(logins(fake)).toBe(0);
   });
 
+  const bytes = (hex: string): { secret: Uint8Array } => ({ secret: Buffer.from(hex, 'hex') });
+  test.each<[string, string, OpenOptions, RegExp]>([
+    ['Latin-1', '&pin-value=%FF%FE12', {}, /is not UTF-8/],
+    ['Latin-1, in bytes', '', bytes('31e434'), /is not UTF-8/],
+    ['half a character', '', bytes('3132c3'), /is not UTF-8/],
+    ['half a surrogate pair', '', { secret: 'a\ud800' }, /is not UTF-8/],
+    ['what a variable makes of Latin-1', '', { secret: 'a\ufffdb' }, /is not UTF-8/],
+    ['a byte order mark', '', bytes('efbbbf31323334'), /begins with a byte order mark/],
+    ['UTF-16', '', bytes('3100320033003400'), /has a NUL/],
+    ['UTF-16 with its mark', '', bytes('fffe31003200'), /is not UTF-8/],
+    ['a NUL', '&pin-value=1234%00', {}, /has a NUL/],
+    ['two lines', '', { secret: '1234\n5678' }, /more than one line/],
+    ['a line end', '', { secret: '1234\r' }, /more than one line/],
+    ['a line end of a person', '', { secret: askPerson(() => '12\n') }, /more than one line/],
+  ])('%s is not tried', async (_, query, options, message) => {
+    const fake = fakeToken(query);
+    const error = await failure(openFake(fake, options));
+    expect(error).toMatchObject({ code: 'ERR_SECRET_UNREADABLE', hint: expect.stringContaining('nothing was tried') });
+    expect(error.message).toMatch(message);
+    expect(logins(fake)).toBe(0);
+  });
+
+  test.each(['pässwörd', ' 12 34 ', '12\t34', '1'.repeat(4096)])('%j is a PIN', async (pin) => {
+    const fake = fakeToken();
+    fake.pin = pin;
+    await (await openFake(fake, { secret: pin })).close();
+  });
+
+  test.each([
+    [' 1234', true],
+    ['1234 ', true],
+    ['12 34', false],
+  ])('%j, refused: whether blanks may be the reason', async (secret, said) => {
+    const error = await failure(openFake(fakeToken(), { secret }));
+    expect(error.hint?.includes('begins or ends with a blank')).toBe(said);
+  });
+
   test('a token with a keypad of its own is refused clearly', async () => {
     const fake = fakeToken();
     Object.assign(fake.connection.token, { flags: 0x40d | CKF.PROTECTED_AUTHENTICATION_PATH });
@@ -105,8 +139,8 @@ describe('before a PIN is sent', () => {
     const fake = fakeToken();
     const controller = new AbortController();
     let type: ((pin: string) => void) | undefined;
-    const opening = openOn(
-      fake.connection,
+    const opening = openFake(
+      fake,
       { secret: () => new Promise<string>((resolve) => (type = resolve)) },
       controller.signal,
     );
@@ -128,7 +162,7 @@ describe('a URI that does not name the token', () => {
   };
   const opening = (path: string, shown: boolean) => {
     const fake = at(path, shown);
-    return { fake, key: openOn(fake.connection, { secret: PIN }, never) };
+    return { fake, key: openFake(fake, { secret: PIN }) };
   };
 
   test.each<[string, string, boolean]>([

@@ -3,15 +3,13 @@ import { describe, expect, test } from '@jest/globals';
 import type { HashName } from '../../src/signer.ts';
 import { CK } from '../../src/stores/pkcs11/cryptoki.ts';
 import type { PrivateKey } from '../../src/stores/pkcs11/keys.ts';
-import { openOn } from '../../src/stores/pkcs11/open.ts';
 import { type Way, waysToSign } from '../../src/stores/pkcs11/sign.ts';
 import type { OpenKey } from '../../src/stores/store.ts';
-import { type Fake, fakeToken } from '../helpers/fake-pkcs11.ts';
+import { type Fake, fakeToken, openFake } from '../helpers/fake-pkcs11.ts';
 import { failure } from '../stores/conformance.ts';
 
 const message = Buffer.from('message');
-const openFake = (fake: Fake): Promise<OpenKey> =>
-  openOn(fake.connection, { secret: fake.pin }, new AbortController().signal);
+const opened = (fake: Fake): Promise<OpenKey> => openFake(fake, { secret: fake.pin });
 const count = (fake: Fake, call: string): number => fake.calls.filter((one) => one === call).length;
 
 describe('what the token is given', () => {
@@ -87,7 +85,7 @@ describe('what the token is given', () => {
   });
 
   const signed = async (fake: Fake): Promise<string[]> => {
-    const open = await openFake(fake);
+    const open = await opened(fake);
     await open.sign(message);
     await open.sign(message);
     await open.close();
@@ -127,7 +125,7 @@ describe('what the token is given', () => {
   test('a token that takes none of them: ERR_SIGNING_FAILED', async () => {
     const fake = fakeToken();
     fake.knows = () => false;
-    const open = await openFake(fake);
+    const open = await opened(fake);
     for (let i = 0; i < 2; i += 1) {
       const error = await failure(open.sign(message));
       expect(error).toMatchObject({
@@ -142,7 +140,7 @@ describe('what the token is given', () => {
     const fake = fakeToken();
     fake.alwaysAuthenticate = true;
     fake.mechanisms = [CK.CKM_RSA_PKCS];
-    const open = await openFake(fake);
+    const open = await opened(fake);
     expect((await failure(open.sign(message))).code).toBe('ERR_KEY_UNSUPPORTED');
     expect(count(fake, 'login 2')).toBe(0);
     expect(count(fake, 'C_SignInit')).toBe(0);
@@ -150,7 +148,7 @@ describe('what the token is given', () => {
   });
 
   test('a hash that does not exist: ERR_OPTION_INVALID', async () => {
-    const open = await openFake(fakeToken());
+    const open = await opened(fakeToken());
     for (const hash of ['MD5', 'constructor', '__proto__', 'toString', 256, null, Symbol('hash')]) {
       expect((await failure(open.sign(message, hash as HashName))).code).toBe('ERR_OPTION_INVALID');
     }

@@ -2,16 +2,12 @@ import { createHmac } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import type { SecretError } from '../../src/errors.ts';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
-import { openOn } from '../../src/stores/pkcs11/open.ts';
-import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { canaries } from '../helpers/canaries.ts';
-import { type Fake, fakeToken, returnValue } from '../helpers/fake-pkcs11.ts';
+import { type Fake, fakeToken, openFake, returnValue } from '../helpers/fake-pkcs11.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
 
 const PIN = canaries.pin;
 
-const openFake = (fake: Fake, options: OpenOptions = {}): Promise<OpenKey> =>
-  openOn(fake.connection, options, new AbortController().signal);
 const logins = (fake: Fake, user = 1): number => fake.calls.filter((call) => call === `login ${user}`).length;
 
 describe('a refused PIN', () => {
@@ -74,6 +70,24 @@ describe('a refused PIN', () => {
     const opening = [openFake(fake, { secret: 'wrong-one' }), openFake(fake, { secret: 'wrong-one' })];
     for (const promise of opening) expect((await failure(promise)).code).toBe('ERR_SECRET_WRONG');
     expect(logins(fake)).toBe(1);
+  });
+
+  test.each([
+    ['the login was lost', (fake: Fake) => fake.dropLogin()],
+    ['the token says so whoever is in', () => {}],
+  ])('after it was the right one, while a key is open: %s', async (_, lose) => {
+    const fake = fakeToken();
+    await openFake(fake, { secret: PIN });
+    lose(fake);
+    fake.onCall = (call) => {
+      if (call === 'C_Login') throw returnValue(0xa0);
+    };
+    const before = fake.calls.filter((call) => call === 'C_Login').length;
+    const errors = [];
+    for (let i = 0; i < 10; i += 1) errors.push(await failure(openFake(fake, { secret: PIN })));
+    expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['ERR_SECRET_WRONG']));
+    expect(fake.calls.filter((call) => call === 'C_Login')).toHaveLength(before + 1);
+    expect(fake.connection.memory.accepted).toBeUndefined();
   });
 
   test('leaves its mark on the tries left', async () => {

@@ -3,15 +3,14 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { askPerson } from '../../src/secret.ts';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
-import { openOn } from '../../src/stores/pkcs11/open.ts';
 import { makePlaces } from '../../src/stores/pkcs11/pool.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
-import { type Fake, fakeToken, returnValue } from '../helpers/fake-pkcs11.ts';
+import { type Fake, fakeToken, openFake, returnValue } from '../helpers/fake-pkcs11.ts';
 import { failure } from '../stores/conformance.ts';
 
 const message = Buffer.from('message');
-const openFake = (fake: Fake, options: OpenOptions = {}): Promise<OpenKey> =>
-  openOn(fake.connection, { secret: fake.pin, ...options }, new AbortController().signal);
+const opened = (fake: Fake, options: OpenOptions = {}): Promise<OpenKey> =>
+  openFake(fake, { secret: fake.pin, ...options });
 const count = (fake: Fake, call: string): number => fake.calls.filter((one) => one === call).length;
 
 /** A token that keeps every signature back until it is told to go on. */
@@ -25,7 +24,7 @@ describe('PKCS#11 sessions', () => {
   test('three signatures are in flight, the rest waits its turn', async () => {
     const fake = fakeToken();
     const waiting = slow(fake);
-    const key = await openFake(fake);
+    const key = await opened(fake);
     const signing = Array.from({ length: 8 }, () => key.sign(message));
     for (let signed = 0; signed < 8; signed += 1) {
       await turn();
@@ -44,7 +43,7 @@ describe('PKCS#11 sessions', () => {
     const places = makePlaces(3);
     const fakes = [fakeToken('', places), fakeToken('', places)];
     const waiting = fakes.map(slow);
-    const keys = await Promise.all(fakes.map((fake) => openFake(fake)));
+    const keys = await Promise.all(fakes.map((fake) => opened(fake)));
     const signing = keys.flatMap((key) => [key.sign(message), key.sign(message), key.sign(message)]);
     for (let signed = 0; signed < 6; signed += 1) {
       await turn();
@@ -58,7 +57,7 @@ describe('PKCS#11 sessions', () => {
 
   test('are used again, one for each signature in flight', async () => {
     const fake = fakeToken();
-    const key = await openFake(fake);
+    const key = await opened(fake);
     for (let i = 0; i < 5; i += 1) await key.sign(message);
     expect(count(fake, 'C_OpenSession')).toBe(1);
     await key.close();
@@ -67,7 +66,7 @@ describe('PKCS#11 sessions', () => {
   test('are given up after an error, and the next signature works', async () => {
     const fake = fakeToken();
     const waiting = slow(fake);
-    const key = await openFake(fake);
+    const key = await opened(fake);
     const failing = key.sign(message);
     await turn();
     waiting.shift()?.(returnValue(0x30));
@@ -84,7 +83,7 @@ describe('PKCS#11 sessions', () => {
 
   test('a token that opens none fails the signature, not the key', async () => {
     const fake = fakeToken();
-    const key = await openFake(fake);
+    const key = await opened(fake);
     fake.onCall = (call) => {
       if (call === 'C_OpenSession') throw returnValue(0xb1);
     };
@@ -97,7 +96,7 @@ describe('PKCS#11 sessions', () => {
   test('values of later versions keep their number', async () => {
     const fake = fakeToken();
     const waiting = slow(fake);
-    const key = await openFake(fake);
+    const key = await opened(fake);
     for (const [code, text] of [
       [0x201, '(CKR_TOKEN_RESOURCE_EXCEEDED)'],
       [0x80001234, '(CKR_VENDOR_DEFINED 0x80001234)'],
@@ -117,7 +116,7 @@ test('a search that fails without a number of its own is understood', async () =
     // C_FindObjects alone is not wrapped by the driver.
     if (call === 'C_FindObjects') throw new Error('CKR_DEVICE_REMOVED:50\n    at PKCS11.C_FindObjects');
   };
-  const error = await failure(openFake(fake));
+  const error = await failure(opened(fake));
   expect(error).toMatchObject({ code: 'ERR_TOKEN_FAILED', message: expect.stringMatching(/\(CKR_DEVICE_REMOVED\)$/) });
 });
 
@@ -126,7 +125,7 @@ describe('signal and deadline', () => {
     const fake = fakeToken();
     const waiting = slow(fake);
     const controller = new AbortController();
-    const key = await openFake(fake, { signal: controller.signal });
+    const key = await opened(fake, { signal: controller.signal });
     const signing = Array.from({ length: 5 }, () => key.sign(message));
     await turn();
     controller.abort();
@@ -141,7 +140,7 @@ describe('signal and deadline', () => {
 
   test('a signal that lives long gathers no listeners', async () => {
     const { signal } = new AbortController();
-    const key = await openFake(fakeToken(), { signal });
+    const key = await opened(fakeToken(), { signal });
     await Promise.all(Array.from({ length: 20 }, () => key.sign(message)));
     await key.close();
     expect(getEventListeners(signal, 'abort')).toHaveLength(0);
@@ -150,7 +149,7 @@ describe('signal and deadline', () => {
   test('the call in the driver runs on, and its session is not used again', async () => {
     const fake = fakeToken();
     const waiting = slow(fake);
-    const key = await openFake(fake, { deadline: 5 });
+    const key = await opened(fake, { deadline: 5 });
     const error = await failure(key.sign(message));
     expect(error.code).toBe('ERR_SIGNING_TIMEOUT');
     expect(fake.open.size).toBe(1);
@@ -163,7 +162,7 @@ describe('signal and deadline', () => {
   test('close does not wait for a call that outlived its deadline, but the module does', async () => {
     const fake = fakeToken();
     const waiting = slow(fake);
-    const key = await openFake(fake, { deadline: 5 });
+    const key = await opened(fake, { deadline: 5 });
     await failure(key.sign(message));
     await key.close();
     expect(fake.calls).not.toContain('released');
@@ -175,7 +174,7 @@ describe('signal and deadline', () => {
   test('close waits for those who wait in the queue', async () => {
     const fake = fakeToken();
     const waiting = slow(fake);
-    const key = await openFake(fake);
+    const key = await opened(fake);
     const signing = Array.from({ length: 6 }, () => key.sign(message));
     const closing = key.close();
     for (let left = 6; left > 0; left -= 1) {
@@ -194,7 +193,7 @@ describe('a key that always authenticates', () => {
   test('gets the stored PIN between C_SignInit and C_Sign, every time', async () => {
     const fake = fakeToken();
     fake.alwaysAuthenticate = true;
-    const key = await openFake(fake);
+    const key = await opened(fake);
     expect(key.attended).toBe(true);
     await key.sign(message);
     await key.sign(message);
@@ -215,7 +214,7 @@ describe('a key that always authenticates', () => {
       answering -= 1;
       return fake.pin;
     });
-    const key = await openFake(fake, { secret });
+    const key = await opened(fake, { secret });
     await Promise.all([key.sign(message), key.sign(message), key.sign(message)]);
     expect(asked).toBe(4);
     await key.close();
@@ -231,10 +230,10 @@ describe('a key that always authenticates', () => {
       asked += 1;
       return asked === 1 ? slowly.pin : new Promise<string>((resolve) => (answer = resolve));
     });
-    const attended = await openFake(slowly, { secret });
+    const attended = await opened(slowly, { secret });
     const waiting = attended.sign(message);
     await turn();
-    const key = await openFake(other);
+    const key = await opened(other);
     await key.sign(message);
     answer?.(slowly.pin);
     await waiting;
@@ -244,7 +243,7 @@ describe('a key that always authenticates', () => {
   test('a stored PIN that is refused meanwhile is sent once', async () => {
     const fake = fakeToken();
     fake.alwaysAuthenticate = true;
-    const key = await openFake(fake);
+    const key = await opened(fake);
     fake.pin = 'changed elsewhere';
     expect((await failure(key.sign(message))).code).toBe('ERR_SECRET_WRONG');
     expect((await failure(key.sign(message))).code).toBe('ERR_SECRET_WRONG');
@@ -256,7 +255,7 @@ describe('a key that always authenticates', () => {
   test('a stored PIN is not spent on the last try, here neither', async () => {
     const fake = fakeToken();
     fake.alwaysAuthenticate = true;
-    const key = await openFake(fake);
+    const key = await opened(fake);
     fake.flags |= CKF.USER_PIN_FINAL_TRY;
     expect((await failure(key.sign(message))).code).toBe('ERR_SECRET_LAST_TRY');
     expect(count(fake, 'login 2')).toBe(0);
@@ -264,7 +263,7 @@ describe('a key that always authenticates', () => {
   });
 
   test('without a PIN every time it is not attended', async () => {
-    const key = await openFake(fakeToken());
+    const key = await opened(fakeToken());
     expect(key.attended).toBe(false);
     await key.close();
   });

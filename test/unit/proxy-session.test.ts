@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { parseCertificate } from '../../src/certificate.ts';
+import { checkSession, type SessionOptions } from '../../src/check-session.ts';
 import { fromRolesAnywhere, getCredentials } from '../../src/provider.ts';
-import { checkSession, createSession, type SessionOptions } from '../../src/session.ts';
+import { createSession } from '../../src/session.ts';
 import type { Credentials } from '../../src/session-answer.ts';
 import { makeIdentity, type TestIdentity } from '../helpers/certificates.ts';
 import { ARNS, granted } from '../helpers/create-session.ts';

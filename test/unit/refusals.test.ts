@@ -1,11 +1,12 @@
 // Every text of the service, from the service of this machine over the wire to the error that a user reads.
 import { describe, expect, test } from '@jest/globals';
 import { parseCertificate } from '../../src/certificate.ts';
+import type { SessionOptions } from '../../src/check-session.ts';
 import type { ServiceError } from '../../src/errors.ts';
 import { type Send, send } from '../../src/http.ts';
 import type { LocalOptions, LocalRolesAnywhere } from '../../src/local/index.ts';
 import { fromPem } from '../../src/pki.ts';
-import { createSession, type SessionOptions } from '../../src/session.ts';
+import { createSession } from '../../src/session.ts';
 import type { SigningIdentity } from '../../src/sigv4.ts';
 import { countingSigner, makeIdentity, makeKeyPair } from '../helpers/certificates.ts';
 import { arnsOf, start } from '../helpers/local-client.ts';

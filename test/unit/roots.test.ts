@@ -1,9 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseCertificate } from '../../src/certificate.ts';
+import { checkSession } from '../../src/check-session.ts';
 import { toPem } from '../../src/pki.ts';
 import { getCredentials } from '../../src/provider.ts';
 import { trustedRoots } from '../../src/roots.ts';
-import { checkSession, createSession } from '../../src/session.ts';
+import { createSession } from '../../src/session.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
 import { ARNS } from '../helpers/create-session.ts';
 import { place } from '../helpers/key-files.ts';

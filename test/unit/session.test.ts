@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Certificate } from '../../src/certificate.ts';
+import { checkSession, type SessionOptions } from '../../src/check-session.ts';
 import { HoldfastError, ServiceError } from '../../src/errors.ts';
 import type { HttpAnswer } from '../../src/http.ts';
-import { checkSession, createSession, type SessionOptions } from '../../src/session.ts';
+import { createSession } from '../../src/session.ts';
 import type { Credentials } from '../../src/session-answer.ts';
 import { vend } from '../helpers/canaries.ts';
 import { ARNS, answer, grant, granted, refused } from '../helpers/create-session.ts';

@@ -1,4 +1,4 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { withIdentity } from '../../src/identity.ts';
 import { formatKeyUri, parseKeyUri } from '../../src/uri.ts';
 import { ecKey } from '../helpers/key-files.ts';
@@ -61,6 +61,50 @@ test.each([
   'MIT/keys/key.pem',
 ])('what is a path stays one: %s', (text) => {
   expect(parseKeyUri(text).location).toBe(text);
+});
+
+test.each([
+  `pkcs11:token=dev?pin-value=${PIN}?pin-source=/run/pin`,
+  `pkcs11:token=dev?pin-value=${PIN}?module-path=/x.so`,
+  `pkcs11:token=dev?pin-value=${PIN}?x-init-reserved=1`,
+  `pkcs11:token=dev?pin-source=|/bin/echo%20${PIN}?module-path=/x.so`,
+])('a second "?" with an attribute behind it is no PIN: %s', (text) => {
+  const error = thrownBy(() => parseKeyUri(text));
+  expect(error).toMatchObject({ code: 'ERR_URI_INVALID', hint: expect.stringMatching(/"&".*%3F/) });
+  expect(everythingOf(error)).not.toContain(PIN);
+});
+
+test.each(['what?', 'a?b=c', '?', 'a?b&module-path=/x.so', 'a%3Fpin-source=1'])('a PIN may have a "?": %s', (pin) => {
+  const value = parseKeyUri(`pkcs11:?pin-value=${pin}`).query.get('pin-value');
+  expect(Buffer.from(value ?? []).toString()).toBe(decodeURIComponent(pin.split('&')[0] as string));
+});
+
+describe('however long it is', () => {
+  const LIMIT = 64 * 1024;
+  test('up to 64 KiB are read, more are refused unread', () => {
+    const of = (length: number): string => `pkcs11:object=${'a'.repeat(length - 14)}`;
+    expect(parseKeyUri(of(LIMIT)).path.get('object')).toHaveLength(LIMIT - 14);
+    for (const text of [of(LIMIT + 1), 'a'.repeat(LIMIT + 1), `file:${'/a'.repeat(LIMIT)}`]) {
+      expect(thrownBy(() => parseKeyUri(text))).toMatchObject({
+        code: 'ERR_URI_INVALID',
+        message: 'the key URI is longer than 65536 characters',
+      });
+    }
+  });
+
+  // Where the time grew with the square of the length, this would take minutes.
+  test.each(['pin', 'pin-', ',pin', 'pin=', '?pin', '%2Cpin', 'M', '-----BEGI'])('%s, again and again', (part) => {
+    const text = part.repeat(64_000 / part.length);
+    for (let i = 0; i < 50; i += 1) {
+      for (const uri of [`pkcs11:object=${text}`, `pkcs11:?pin-value=${text}`, `file:${text}`, text]) {
+        try {
+          parseKeyUri(uri);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'ERR_URI_INVALID' });
+        }
+      }
+    }
+  });
 });
 
 test('a label may hold anything, as it is written by formatKeyUri; and a PIN, too', () => {

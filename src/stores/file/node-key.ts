@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { HoldfastError } from '../../errors.ts';
 import { orAborted, within } from '../../limits.ts';
+import { checkMessage } from '../../option-types.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import { unsupportedKey } from './identify.ts';
@@ -51,6 +52,7 @@ export function nodeKey(key: KeyObject, { name, certificates, ...options }: Node
         hint: 'correct the hash',
       });
     }
+    checkMessage(message);
     return within(options, `signing with the ${name}`, (signal) =>
       orAborted(signInPool(digest, message, open, name), signal),
     );

@@ -7,11 +7,11 @@ import { type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import { type Address, listing } from './address.ts';
 import { underNameOf } from './certificates.ts';
+import { logIn } from './connect.ts';
 import { CK, CURVES } from './cryptoki.ts';
 import { guarded } from './faults.ts';
 import { fieldsOf } from './issuers.ts';
 import { type PrivateKey, selectKey } from './keys.ts';
-import { login, pinSource } from './login.ts';
 import {
   byName,
   FEW,
@@ -26,7 +26,7 @@ import {
 } from './objects.ts';
 import { findPublicKey } from './public-key.ts';
 import { findCertificateObjects, findCertificates, isAttestation, publicKeyOf } from './stored-certificate.ts';
-import { type Connection, connect, nameOfToken, uriOnToken } from './token.ts';
+import { type Connection, nameOfToken, uriOnToken } from './token.ts';
 
 /** `create` of this store. */
 export async function createKey(address: Address, options: CreateOptions): Promise<KeyUri> {
@@ -120,10 +120,10 @@ async function writing<T>(
 ): Promise<T> {
   return within(options, what, async (signal) => {
     const graphene = await loadGraphene();
-    const connection = await connect(address, CK.CKF_SERIAL_SESSION | CK.CKF_RW_SESSION);
+    const flags = CK.CKF_SERIAL_SESSION | CK.CKF_RW_SESSION;
+    const { connection, secret } = await logIn(address, options, signal, flags);
+    secret?.wipe();
     try {
-      signal.throwIfAborted();
-      (await login(pinSource(connection, options), signal))?.wipe();
       const { token, session } = connection;
       const { pkcs11 } = connection.module;
       const slot = new graphene.Slot(token.slot, new graphene.Module(pkcs11), pkcs11);

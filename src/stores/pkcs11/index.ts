@@ -3,8 +3,8 @@ import type { KeyUri } from '../../uri.ts';
 import type { CreateOptions, KeyInfo, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
 import { readAddress } from './address.ts';
 import { selectCertificates } from './certificates.ts';
+import { connect, logIn } from './connect.ts';
 import { openOn } from './open.ts';
-import { connect } from './token.ts';
 
 /**
  * Open a private key on a PKCS#11 token: `pkcs11:token=prod;object=web?module-path=/usr/lib/x.so&pin-source=file:/run/pin`
@@ -16,10 +16,9 @@ import { connect } from './token.ts';
 export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> {
   const address = readAddress(uri, options);
   return within(options, 'opening the key', async (signal) => {
-    const connection = await connect(address);
+    const { connection, secret } = await logIn(address, options, signal);
     try {
-      signal.throwIfAborted();
-      return await openOn(connection, options, signal);
+      return openOn(connection, secret, options);
     } catch (error) {
       connection.close();
       throw error;
@@ -36,7 +35,7 @@ export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> 
 export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
   const address = readAddress(uri, options);
   return within(options, 'reading certificates', async (signal) => {
-    const connection = await connect(address);
+    const connection = await connect(address, signal);
     try {
       signal.throwIfAborted();
       return selectCertificates(connection, options.now?.() ?? new Date());

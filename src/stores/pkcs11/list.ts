@@ -1,78 +1,63 @@
 import { HoldfastError } from '../../errors.ts';
 import { within } from '../../limits.ts';
-import { formatKeyUri, parseKeyUri } from '../../uri.ts';
 import type { KeyInfo, ListedCertificate, ListedToken, ListOptions } from '../store.ts';
-import { type Address, type ObjectType, readAddress } from './address.ts';
+import type { Address, ObjectType } from './address.ts';
+import { connectTo, logIn, withModule } from './connect.ts';
 import { CKF, ulongOf } from './cryptoki.ts';
 import { guarded } from './faults.ts';
-import { findModule } from './find-module.ts';
 import { keysOn } from './list-keys.ts';
-import { login, pinSource } from './login.ts';
 import { signingMechanisms } from './mechanisms.ts';
-import { useModule } from './modules.ts';
+import type { ModuleUse } from './modules.ts';
 import { byName, uriName } from './objects.ts';
 import { findCertificates, type StoredCertificate } from './stored-certificate.ts';
-import { type Connection, connect, nameOfToken, oneLine, uriOnToken } from './token.ts';
+import { type Connection, fittingTokens, nameOfToken, noneFits, oneLine, type Token, uriOnToken } from './token.ts';
 
 /** What can be listed of a token. */
 export const LISTED_TYPES: readonly ObjectType[] = ['private', 'public', 'cert'];
 
 /** `list` of this store. */
 export async function listAt(address: Address, options: ListOptions): Promise<KeyInfo[]> {
-  return within(options, 'looking around', async (signal) => {
-    if (options.login) return listLoggedIn(address, options, signal);
-    const { path, initReserved } = findModule(address);
-    // Held, so that the module is started once for all of its tokens.
-    const module = await useModule(path, address.initReserved ?? initReserved);
-    try {
-      const slots = guarded('ERR_TOKEN_FAILED', `the PKCS#11 module ${path} lists no tokens`, () =>
-        module.pkcs11.C_GetSlotList(true),
-      );
-      const found: KeyInfo[] = [];
-      let fitting = 0;
-      for (const slot of slots) {
-        signal.throwIfAborted();
-        const listed = await listSlot(address, ulongOf(slot), options);
-        if (listed) fitting += 1;
-        found.push(...(listed ?? []));
-      }
-      // Whoever named a token and finds none should read what there is instead.
-      if (fitting === 0 && namesToken(address)) (await connect(address)).close();
-      return found;
-    } finally {
-      module.release();
-    }
-  });
+  return within(options, 'looking around', (signal) =>
+    options.login ? listLoggedIn(address, options, signal) : listAll(address, options, signal),
+  );
 }
 
 async function listLoggedIn(address: Address, options: ListOptions, signal: AbortSignal): Promise<KeyInfo[]> {
-  const connection = await connect(address);
+  const { connection, secret } = await logIn(address, options, signal);
+  secret?.wipe();
   try {
-    signal.throwIfAborted();
-    (await login(pinSource(connection, options), signal))?.wipe();
     return contentsOf(connection);
   } finally {
     connection.close();
   }
 }
 
-/** What is in one slot; undefined when it is not meant. A token that does not answer harms nobody but itself. */
-async function listSlot(address: Address, slot: bigint, options: ListOptions): Promise<KeyInfo[] | undefined> {
-  if (address.slotId !== undefined && address.slotId !== slot) return undefined;
-  const path = new Map([...address.uri.path, ['slot-id', Buffer.from(String(slot))]]);
-  const uri = parseKeyUri(formatKeyUri({ ...address.uri, path }));
+async function listAll(address: Address, options: ListOptions, signal: AbortSignal): Promise<KeyInfo[]> {
+  return withModule(address, signal, (module) => {
+    const tokens = fittingTokens(module, address);
+    // Whoever named a token and finds none should read what there is instead.
+    if (tokens.length === 0 && namesToken(address)) throw noneFits(module, address);
+    const found = tokens.flatMap((token) => {
+      signal.throwIfAborted();
+      return listToken(module, token, address, options);
+    });
+    module.release();
+    return found;
+  });
+}
+
+/** A token that does not answer harms nobody but itself. */
+function listToken(module: ModuleUse, token: Token, address: Address, { notify }: ListOptions): KeyInfo[] {
   try {
-    const connection = await connect(readAddress(uri, { allowCommands: options.allowCommands }, LISTED_TYPES));
+    const connection = connectTo(module, token, address);
     try {
       return contentsOf(connection);
     } finally {
       connection.close();
     }
   } catch (thrown) {
-    if (!(thrown instanceof HoldfastError)) throw thrown;
-    if (thrown.code === 'ERR_TOKEN_NOT_FOUND') return undefined;
-    if (thrown.code !== 'ERR_TOKEN_FAILED') throw thrown;
-    options.notify?.({ kind: 'warning', message: thrown.message, hint: thrown.hint });
+    if (!(thrown instanceof HoldfastError) || thrown.code !== 'ERR_TOKEN_FAILED') throw thrown;
+    notify?.({ kind: 'warning', message: thrown.message, hint: thrown.hint });
     return [];
   }
 }
@@ -125,6 +110,7 @@ const describe = ({ address, token }: Connection, one: StoredCertificate): Liste
   uri: uriOnToken(address, token, [...uriName(one), ['type', 'cert']]),
   label: oneLine((one.label ?? '').toString()),
   id: one.id?.toString('hex') ?? '',
+  der: one.der,
   subject: one.certificate?.subject,
   notAfter: one.certificate?.notAfter,
 });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { HoldfastError, SecretError } from '../../errors.ts';
+import { type ErrorCode, HoldfastError, SecretError } from '../../errors.ts';
 import { orAborted } from '../../limits.ts';
 import { askSecret, asksPerson, type Secret, type SecretSource } from '../../secret.ts';
 import type { OpenOptions } from '../store.ts';
@@ -7,7 +7,7 @@ import { CK, CKF } from './cryptoki.ts';
 import { fault, guarded, nameOf, returnValueOf } from './faults.ts';
 import { checkNamed } from './named.ts';
 import { turnOf } from './pin-guard.ts';
-import { pinFlagsOf } from './refusals.ts';
+import { pinFlagsOf, retryHint, UNBLOCK } from './refusals.ts';
 import { type Connection, nameOfToken, tokenInWords } from './token.ts';
 
 /** The way to the PIN of one token. */
@@ -50,11 +50,30 @@ export async function askPin(pin: PinSource, signal: AbortSignal): Promise<Secre
     () => {},
   );
   const secret = await orAborted(asking, signal);
-  if (secret.bytes.length > 0) return secret;
-  throw new SecretError('ERR_SECRET_REQUIRED', `the PIN given for ${nameOfToken(token)} is empty`, {
-    hint: 'check where it comes from; an empty PIN is not tried',
+  const [code, mistake, cure] = mistakeIn(secret) ?? [];
+  if (!code) return secret;
+  secret.wipe();
+  throw new SecretError(code, `the PIN given for ${nameOfToken(token)} ${mistake}`, {
+    hint: `${cure}; nothing was tried`,
     triesLeft,
   });
+}
+
+/** What no PIN is, but what becomes of one that was saved in another way: the token would count it. */
+function mistakeIn(secret: Secret): readonly [code: ErrorCode, mistake: string, cure: string] | undefined {
+  if (secret.bytes.length === 0) return ['ERR_SECRET_REQUIRED', 'is empty', 'check where it comes from'];
+  // C_Login takes a CK_UTF8CHAR_PTR (PKCS#11 v2.40 §5.6), and the driver a string: what is not UTF-8 would arrive changed.
+  // A variable or a terminal that is not UTF-8 was changed so before it came here.
+  const pin = secret.reveal();
+  if (pin.includes('\ufffd')) return ['ERR_SECRET_UNREADABLE', 'is not UTF-8', 'store it as UTF-8'];
+  if (pin.startsWith('\ufeff')) {
+    return ['ERR_SECRET_UNREADABLE', 'begins with a byte order mark', 'store it as UTF-8 without one'];
+  }
+  const mark = /[\0\r\n]/.exec(pin)?.[0];
+  if (mark === undefined) return undefined;
+  return mark === '\0'
+    ? ['ERR_SECRET_UNREADABLE', 'has a NUL in it', 'store it as UTF-8 (not UTF-16), without anything else']
+    : ['ERR_SECRET_UNREADABLE', 'has more than one line', 'store it in one line, without anything else'];
 }
 
 /**
@@ -70,7 +89,7 @@ export function checkTries({ connection, stored, options }: PinSource): number |
   );
   if (flags & CKF.USER_PIN_LOCKED) {
     throw new SecretError('ERR_SECRET_LOCKED', `${name} is locked: its PIN was wrong too often`, {
-      hint: 'unblock it with its PUK or its security officer; nothing was tried',
+      hint: `${UNBLOCK}; nothing was tried`,
       triesLeft: 0,
     });
   }
@@ -105,33 +124,38 @@ export interface ReadyPin {
  * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LAST_TRY`, `ERR_SECRET_LOCKED`
  */
 export async function readyPin(pin: PinSource, user: number, secret: Secret, signal: AbortSignal): Promise<ReadyPin> {
-  const { connection } = pin;
+  const { connection, stored } = pin;
   const { memory } = connection;
   const isUser = user === CK.CKU_USER;
-  // The module keeps it as long as the login lasts: it will answer "already", and no try is spent.
-  const isIn = isUser && memory.accepted !== undefined && memory.accepted === quickHash(connection, secret);
-  const turn = isIn ? undefined : await turnOf(pin, user, secret, signal);
+  // A process that is logged in takes its turn, too: nobody can tell whether the token still knows.
+  const turn = await turnOf(pin, user, secret, signal);
   try {
     // Others had their turns since it was asked for: this may be the last try by now.
-    if (turn && (pinFlagsOf(connection) ?? 0) & (CKF.USER_PIN_FINAL_TRY | CKF.USER_PIN_LOCKED)) checkTries(pin);
+    if ((pinFlagsOf(connection) ?? 0) & (CKF.USER_PIN_FINAL_TRY | CKF.USER_PIN_LOCKED)) checkTries(pin);
   } catch (error) {
-    turn?.leave();
+    turn.leave();
     throw error;
   }
   return {
-    leave: () => turn?.leave(),
+    leave: () => turn.leave(),
     send(session) {
       try {
         connection.module.pkcs11.C_Login(session, user, secret.reveal());
-        turn?.accepted();
+        turn.accepted();
         if (isUser) memory.accepted = quickHash(connection, secret);
       } catch (thrown) {
         const code = returnValueOf(thrown);
         if (code === ALREADY_LOGGED_IN) return checkAgainstLogin(connection, secret);
-        if (isRefusal(code) || code === PIN_LOCKED) turn?.refused(code === PIN_LOCKED);
-        throw loginError(connection, code, thrown);
+        if (isUser) memory.accepted = undefined;
+        const locked = code === PIN_LOCKED;
+        if (!locked && !isRefusal(code)) {
+          throw fault('ERR_TOKEN_FAILED', `${nameOfToken(connection.token)} let nobody log in`, thrown);
+        }
+        const recorded = turn.refused(locked);
+        const retry = stored ? `; ${retryHint(connection, locked, recorded)}` : '';
+        throw locked ? lockedError(connection, thrown, retry) : refusal(connection, thrown, hasBlanks(secret), retry);
       } finally {
-        turn?.leave();
+        turn.leave();
       }
     },
   };
@@ -151,25 +175,27 @@ function checkAgainstLogin(connection: Connection, secret: Secret): void {
   });
 }
 
-function loginError(connection: Connection, code: number | undefined, thrown: unknown): HoldfastError {
-  const name = nameOfToken(connection.token);
-  const unblock = 'unblock it with its PUK or its security officer';
-  if (code === PIN_LOCKED) {
-    return new SecretError('ERR_SECRET_LOCKED', `${name} is locked (CKR_PIN_LOCKED)`, {
-      hint: unblock,
-      triesLeft: 0,
-      cause: thrown,
-    });
-  }
-  if (!isRefusal(code)) return fault('ERR_TOKEN_FAILED', `${name} let nobody log in`, thrown);
-  const triesLeft = triesAfter(connection);
-  const left = triesLeft === 0 ? ' and is locked now' : triesLeft === 1 ? ' and has one try left' : '';
-  return new SecretError('ERR_SECRET_WRONG', `${name} refused the PIN${left} (${nameOf(thrown)})`, {
-    hint: triesLeft === 0 ? unblock : 'give the right PIN',
-    triesLeft,
+/** @param retry what makes the same PIN worth another try, behind a semicolon */
+const lockedError = (connection: Connection, thrown: unknown, retry: string): SecretError =>
+  new SecretError('ERR_SECRET_LOCKED', `${nameOfToken(connection.token)} is locked (CKR_PIN_LOCKED)`, {
+    hint: `${UNBLOCK}${retry}`,
+    triesLeft: 0,
     cause: thrown,
   });
+
+function refusal(connection: Connection, thrown: unknown, blanks: boolean, retry: string): SecretError {
+  const triesLeft = triesAfter(connection);
+  const left = triesLeft === 0 ? ' and is locked now' : triesLeft === 1 ? ' and has one try left' : '';
+  const right = `give the right PIN${blanks ? ' (this one begins or ends with a blank)' : ''}`;
+  return new SecretError(
+    'ERR_SECRET_WRONG',
+    `${nameOfToken(connection.token)} refused the PIN${left} (${nameOf(thrown)})`,
+    { hint: `${triesLeft === 0 ? UNBLOCK : right}${retry}`, triesLeft, cause: thrown },
+  );
 }
+
+/** A PIN may have them; one that was refused probably should not. */
+const hasBlanks = (secret: Secret): boolean => /^\s|\s$/.test(secret.reveal());
 
 /** After a wrong PIN, where the token tells. */
 function triesAfter(connection: Connection): number | undefined {

@@ -16,6 +16,8 @@ export interface TokenMemory {
   accepted: string | undefined;
   /** PINs that are not sent again. */
   refused: readonly Remembered[];
+  /** A PIN is on its way to the token: the others of this process wait for what becomes of it. */
+  busy: boolean;
 }
 
 /** A module in this process. Loading, initialising and logging in belong to the process, so all users share one of these. */

@@ -1,5 +1,6 @@
 import { HoldfastError } from '../../errors.ts';
 import { within } from '../../limits.ts';
+import { checkMessage } from '../../option-types.ts';
 import type { Secret } from '../../secret.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
@@ -7,17 +8,19 @@ import { besideKey, underNameOf } from './certificates.ts';
 import { CK } from './cryptoki.ts';
 import { fault } from './faults.ts';
 import { type PrivateKey, selectKey } from './keys.ts';
-import { askPin, checkTries, login, type PinSource, pinSource, readyPin } from './login.ts';
+import { askPin, checkTries, type PinSource, pinSource, readyPin } from './login.ts';
 import { mechanismsOf } from './mechanisms.ts';
 import { makePlaces, sessionPool } from './pool.ts';
 import { findPublicKey } from './public-key.ts';
 import { signOn, type Way, waysToSign } from './sign.ts';
 import { type Connection, closeSession, openSession } from './token.ts';
 
-/** Find the key on a connected token, log in, and hold both open. The connection is the open key's from then on. */
-export async function openOn(connection: Connection, options: OpenOptions, signal: AbortSignal): Promise<OpenKey> {
+/**
+ * Find the key where somebody is logged in. Connection and PIN are the open key's from then on; when this fails, the PIN is
+ * wiped.
+ */
+export function openOn(connection: Connection, secret: Secret | undefined, options: OpenOptions): OpenKey {
   const pin = pinSource(connection, options);
-  const secret = await login(pin, signal);
   try {
     const key = selectKey(connection);
     const underName = underNameOf(connection, key);
@@ -55,6 +58,7 @@ function signing(
   );
   // A person answers one question at a time, and keeps no place from others meanwhile.
   const questions = makePlaces(1);
+  const what = `a signature with ${key.description}`;
   const signatures = new Set<Promise<unknown>>();
   let closing: Promise<void> | undefined;
 
@@ -96,8 +100,9 @@ function signing(
     if (closing) {
       throw new HoldfastError('ERR_KEY_CLOSED', `${key.description} was closed`, { hint: 'open it again' });
     }
+    checkMessage(message);
     const ways = waysToSign(key, mechanisms, message, hash);
-    const signature = within(options, `a signature with ${key.description}`, (signal) => signOnce(ways, signal));
+    const signature = within(options, what, (signal) => signOnce(ways, signal));
     signatures.add(signature);
     try {
       return await signature;

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { messageOf } from '../../errors.ts';
+import { messageOf, systemCodeOf } from '../../errors.ts';
 import type { Secret, SecretSource } from '../../secret.ts';
+import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
 import { type PinRecord, pinRecordOf, type Refusal, type Refusals, refusedOriginOf } from './pin-record.ts';
 import { hashPin, isOver, pinFlagsOf, refusedBefore, unreadable } from './refusals.ts';
@@ -18,17 +19,15 @@ export interface GuardedPin {
 /** The right to send one PIN once. */
 export interface PinTurn {
   accepted(): void;
-  refused(locked: boolean): void;
+  /** @returns whether the other processes of this user learn of it */
+  refused(locked: boolean): boolean;
   /** To be called in any case; others wait until then. */
   leave(): void;
 }
 
-/** Milliseconds between two looks whether another process is done: at first, at most. */
-const PAUSE = { first: 1, most: 50 };
-
 /**
- * Wait until no other process is in the middle of a login to this token: what becomes of that one's PIN may concern ours.
- * The caller sends the PIN before it awaits anything else.
+ * Wait until nobody else, in this process or another, is in the middle of a login to this token: what becomes of that
+ * one's PIN may concern ours.
  *
  * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LOCKED` when this PIN is not to be sent again
  */
@@ -36,17 +35,7 @@ export async function turnOf(pin: GuardedPin, user: number, secret: Secret, sign
   return turnWhen(guardOf(pin, user, secret), signal);
 }
 
-/** Ask again and again until somebody else is done. */
-export async function turnWhen<T>(enter: () => T | undefined, signal: AbortSignal): Promise<T> {
-  for (let pause = PAUSE.first; ; pause = Math.min(pause * 2, PAUSE.most)) {
-    signal.throwIfAborted();
-    const turn = enter();
-    if (turn) return turn;
-    await sleep(pause * (0.5 + Math.random()), signal);
-  }
-}
-
-/** @returns what takes the turn, and returns undefined while another process has it */
+/** @returns what takes the turn, and returns undefined while somebody else has it */
 function guardOf(pin: GuardedPin, user: number, secret: Secret): () => PinTurn | undefined {
   const { connection, source, stored, options } = pin;
   const { memory, module } = connection;
@@ -87,7 +76,7 @@ function guardOf(pin: GuardedPin, user: number, secret: Secret): () => PinTurn |
     if (refused.length < kept.refused.length) record.write({ ...kept, refused });
   }
 
-  function refused(record: PinRecord | string, locked: boolean): void {
+  function refused(record: PinRecord | string, locked: boolean): boolean {
     const flags = pinFlagsOf(connection) ?? 0;
     const from = refusedOriginOf(source);
     const under = (key: Uint8Array): Refusal => ({
@@ -100,6 +89,7 @@ function guardOf(pin: GuardedPin, user: number, secret: Secret): () => PinTurn |
     const place = stored ? write(record, under) : undefined;
     const others = memory.refused.filter((one) => !isKnown(one));
     memory.refused = [...others, { ...under(module.salt), place }];
+    return place !== undefined;
   }
 
   /** @returns where it was written, if it was */
@@ -126,28 +116,39 @@ function guardOf(pin: GuardedPin, user: number, secret: Secret): () => PinTurn |
 
   return () => {
     let record = pinRecordOf(connection.token);
-    let leave: (() => void) | undefined;
+    let unlock: (() => void) | undefined;
     try {
-      if (typeof record === 'object') leave = record.takeTurn();
+      if (typeof record === 'object' && !memory.busy) unlock = record.takeTurn();
     } catch (error) {
-      // The directory went away or is full.
+      if (typeof record === 'object' && stored && !isGoneOrFull(error)) throw unreadable(connection, record, error);
       record = messageOf(error);
     }
     const file = typeof record === 'object' ? record : undefined;
     try {
       check(file);
     } catch (error) {
-      leave?.();
+      unlock?.();
       throw error;
     }
-    if (file && !leave) return undefined;
+    // Without a directory there is nobody but this process to wait for.
+    if (memory.busy || (file && !unlock)) return undefined;
+    memory.busy = true;
+    let left = false;
     return {
       accepted: () => quietly(() => accepted(file)),
       refused: (locked) => refused(record, locked),
-      leave: () => quietly(() => leave?.()),
+      leave() {
+        if (left) return;
+        left = true;
+        memory.busy = false;
+        quietly(() => unlock?.());
+      },
     };
   };
 }
+
+/** The directory went with the last log-out, or no file has room. Whatever else is wrong was put there by somebody. */
+const isGoneOrFull = (error: unknown): boolean => ['ENOENT', 'ENOSPC', 'EDQUOT'].includes(systemCodeOf(error) ?? '');
 
 /** What cannot be written after a login is no reason to fail: the login counts. */
 function quietly(work: () => void): void {
@@ -156,16 +157,4 @@ function quietly(work: () => void): void {
   } catch {
     // A lock that stays is taken over once this process has ended; a record that stays can be ended by command.
   }
-}
-
-async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const wake = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, milliseconds);
-    signal.addEventListener('abort', wake, { once: true });
-  });
 }

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { systemCodeOf } from '../../errors.ts';
+import { printable } from '../../read-file.ts';
 import { findRuntimeDir } from '../../runtime-dir.ts';
 import { asksPerson, type SecretOrigin, type SecretSource } from '../../secret.ts';
-import { takeTurn } from './pin-turn.ts';
+import { takeTurn } from '../../turn.ts';
 
 /** A PIN that a token would not take, without the PIN. */
 export interface Refusal {
@@ -48,6 +49,8 @@ export interface PinRecord {
   /** To be called by who has the turn, as `forget` is. */
   write(refusals: Refusals): void;
   forget(): void;
+  /** Take away what stands where a turn is taken and is no turn, so that there can be one. */
+  clear(): void;
   /** @returns how to give the turn back; undefined while another process has it */
   takeTurn(): (() => void) | undefined;
 }
@@ -72,11 +75,17 @@ export function pinRecordOf(token: {
       if (refusals.refused.length === 0) return rmSync(path, { force: true });
       const { key, refused } = refusals;
       const text = JSON.stringify({ key: Buffer.from(key).toString('hex'), refused });
-      // A reader has no turn: it sees the old record or the new one.
-      writeFileSync(`${path}.new`, text, { mode: 0o600 });
+      // A reader has no turn: it sees the old record or the new one. Nothing of anybody's may stand in the way.
+      rmSync(`${path}.new`, { force: true, recursive: true });
+      writeFileSync(`${path}.new`, text, { mode: 0o600, flag: 'wx' });
       renameSync(`${path}.new`, path);
     },
     forget: () => rmSync(path, { force: true, recursive: true }),
+    clear() {
+      for (const one of [`${path}.turn`, `${path}.turn.over`]) {
+        if (!lstatSync(one, { throwIfNoEntry: false })?.isSymbolicLink()) rmSync(one, { force: true, recursive: true });
+      }
+    },
     takeTurn: () => takeTurn(`${path}.turn`),
   };
 }
@@ -126,5 +135,5 @@ export function refusedOriginOf(source: SecretSource | undefined): RefusedOrigin
 /** `the file /run/pin`, for a person. */
 export function originInWords({ kind, name }: RefusedOrigin): string {
   if (kind === 'value') return 'the caller';
-  return kind === 'person' ? 'a person' : `the ${kind} ${name}`;
+  return kind === 'person' ? 'a person' : `the ${kind} ${printable(name)}`;
 }

@@ -2,8 +2,12 @@ import { orAborted } from '../../limits.ts';
 
 /** So many at a time, the rest in a queue. */
 export interface Places {
-  /** Wait for a place. @throws the signal's reason, and takes none, when `signal` aborts first */
-  take(signal: AbortSignal): Promise<void>;
+  /**
+   * Take a place, or wait for one: undefined where nobody needs to wait.
+   *
+   * @throws the signal's reason, and takes none, when `signal` aborts first
+   */
+  take(signal: AbortSignal): Promise<void> | undefined;
   /** Give one back. */
   give(): void;
 }
@@ -12,13 +16,13 @@ export function makePlaces(count: number): Places {
   const waiting: (() => void)[] = [];
   let free = count;
   return {
-    async take(signal) {
+    take(signal) {
       signal.throwIfAborted();
       if (free > 0) {
         free -= 1;
-        return;
+        return undefined;
       }
-      await new Promise<void>((resolve, reject) => {
+      return new Promise<void>((resolve, reject) => {
         const enter = (): void => {
           signal.removeEventListener('abort', leave);
           resolve();
@@ -77,8 +81,9 @@ export function sessionPool(places: Places, open: () => Buffer, close: (session:
 
   return {
     async run(use, signal) {
-      await places.take(signal);
-      return orAborted(work(use, signal), signal);
+      const waiting = places.take(signal);
+      if (waiting) await waiting;
+      return await orAborted(work(use, signal), signal);
     },
     get busy() {
       return busy;

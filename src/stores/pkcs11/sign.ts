@@ -108,26 +108,28 @@ export async function signOn(
   mechanisms: Mechanisms,
   authenticate: () => void,
 ): Promise<Buffer> {
-  const output = Buffer.alloc(LONGEST_SIGNATURE[key.type]);
+  // Out of Node's pool, which Buffer.alloc does without, and blank: a module may say that it wrote more than it did.
+  const output = Buffer.allocUnsafe(LONGEST_SIGNATURE[key.type]).fill(0);
   const input = begin(pkcs11, session, key, ways, mechanisms).input();
   authenticate();
-  const signature = Buffer.from(await pkcs11.C_SignAsync(session, input, output));
+  const raw = await pkcs11.C_SignAsync(session, input, output);
+  const signature = key.type === 'RSA' ? Buffer.from(raw) : ecdsaSignatureToDer(raw);
   // The native worker holds bare pointers into both buffers: they are used here so that they live until it is done.
-  input.fill(0);
-  output.fill(0);
-  return key.type === 'RSA' ? signature : Buffer.from(ecdsaSignatureToDer(signature));
+  input[0] = 0;
+  output[0] = 0;
+  return signature;
 }
 
 const MECHANISM_INVALID = 0x70;
 
 /** C_SignInit with the first mechanism that the token knows after all: lists of mechanisms promise more than is there. */
 function begin(pkcs11: PKCS11, session: Buffer, key: PrivateKey, ways: readonly Way[], mechanisms: Mechanisms): Way {
-  for (const [index, way] of ways.entries()) {
+  for (const way of ways) {
     try {
       pkcs11.C_SignInit(session, { mechanism: way.mechanism }, key.handle);
       return way;
     } catch (thrown) {
-      if (returnValueOf(thrown) !== MECHANISM_INVALID || index === ways.length - 1) throw thrown;
+      if (returnValueOf(thrown) !== MECHANISM_INVALID || way === ways.at(-1)) throw thrown;
       mechanisms.forget(way.mechanism);
     }
   }

@@ -1,10 +1,9 @@
-import { statSync } from 'node:fs';
 import { HoldfastError } from '../../errors.ts';
 import { printable } from '../../read-file.ts';
 import { type Address, LIBRARY_ATTRIBUTES, listing, uriWith } from './address.ts';
 import { CK, CKF, ulongOf } from './cryptoki.ts';
 import { guarded } from './faults.ts';
-import { type ModuleUse, type TokenMemory, useModule } from './modules.ts';
+import type { ModuleUse, TokenMemory } from './modules.ts';
 
 /** An initialised token, as it describes itself, without the padding. */
 export interface Token {
@@ -25,82 +24,6 @@ export interface Connection {
   readonly memory: TokenMemory;
   /** When no call is in flight any more. */
   close(): void;
-}
-
-/**
- * Find exactly one token and connect to it.
- *
- * @throws {HoldfastError} `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_DRIVER_*`
- */
-export async function connect(address: Address, flags: number = CK.CKF_SERIAL_SESSION): Promise<Connection> {
-  const { path, parameters } = await locate(address);
-  const module = await useModule(path, parameters);
-  try {
-    checkLibrary(module, address);
-    const token = selectToken(module, address);
-    const session = openSession(module, token, flags);
-    const memory = memoryOf(module, token);
-    memory.connections += 1;
-    const close = (): void => {
-      closeSession(module, session);
-      memory.connections -= 1;
-      // PKCS#11 v2.40 §5.6: with its last PKCS#11 session on a token the process is logged out.
-      if (memory.connections === 0) memory.accepted = undefined;
-      module.release();
-    };
-    return { address, module, token, session, memory, close };
-  } catch (error) {
-    module.release();
-    throw error;
-  }
-}
-
-/** The module's file and its parameters. To look for it is rare, and costs a URI that has its path nothing. */
-async function locate(address: Address): Promise<{ path: string; parameters: string | undefined }> {
-  const { modulePath: path, moduleName, initReserved } = address;
-  if (path !== undefined && moduleName === undefined && !isDirectory(path)) return { path, parameters: initReserved };
-  const found = (await import('./find-module.ts')).findModule(address);
-  return { path: found.path, parameters: initReserved ?? found.initReserved };
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-  } catch {
-    return false; // whoever loads it will say why
-  }
-}
-
-/** RFC 7512 §2.3: what the URI says of the library itself. The module is asked only where it says something. */
-function checkLibrary({ pkcs11, path }: ModuleUse, address: Address): void {
-  const { libraryManufacturer, libraryDescription, libraryVersion } = address;
-  if (libraryManufacturer === undefined && libraryDescription === undefined && !libraryVersion) return;
-  const info = guarded('ERR_MODULE_FAILED', `the PKCS#11 module ${path} does not describe itself`, () =>
-    pkcs11.C_GetInfo(),
-  );
-  const { major, minor } = info.libraryVersion;
-  if (
-    isSame(libraryManufacturer, info.manufacturerID) &&
-    isSame(libraryDescription, info.libraryDescription) &&
-    (!libraryVersion || (libraryVersion.major === major && libraryVersion.minor === minor))
-  ) {
-    return;
-  }
-  const it = `"${oneLine(unpadded(info.libraryDescription))}" of "${oneLine(unpadded(info.manufacturerID))}"`;
-  throw new HoldfastError(
-    'ERR_TOKEN_NOT_FOUND',
-    `the PKCS#11 module ${path} is not the one that ${address.text} names`,
-    {
-      hint: `it calls itself ${it}, version ${major}.${minor}: correct the library-... attributes, or name another module`,
-    },
-  );
-}
-
-function memoryOf({ tokens, parameters = '' }: ModuleUse, { serial, label }: Token): TokenMemory {
-  const key = `${serial}/${label}/${parameters}`;
-  const memory = tokens.get(key) ?? { connections: 0, accepted: undefined, refused: [] };
-  tokens.set(key, memory);
-  return memory;
 }
 
 export const openSession = ({ pkcs11 }: ModuleUse, token: Token, flags: number = CK.CKF_SERIAL_SESSION): Buffer =>
@@ -137,31 +60,38 @@ export const uriOnToken = (
 export const askedFor = ({ uri }: Address): (readonly [string, Uint8Array])[] =>
   [...uri.path].filter(([name]) => name === 'id' || name === 'object' || name === 'type');
 
-function selectToken(module: ModuleUse, address: Address): Token {
-  const tokens = tokensOf(module);
-  const fitting = tokens.filter((token) => fits(module, token, address));
+/** Exactly one. @throws {HoldfastError} `ERR_TOKEN_NOT_FOUND`, `ERR_TOKEN_AMBIGUOUS`, `ERR_TOKEN_FAILED` */
+export function selectToken(module: ModuleUse, address: Address): Token {
+  const fitting = fittingTokens(module, address);
   const [token] = fitting;
-  const uris = (found: readonly Token[]): string[] => found.map((one) => uriOnToken(address, one, askedFor(address)));
-  if (!token) {
-    throw new HoldfastError('ERR_TOKEN_NOT_FOUND', `no token in ${module.path} fits ${address.text}`, {
-      hint:
-        tokens.length > 0
-          ? listing('these are there', uris(tokens))
-          : 'plug the token in; the module sees none that is initialised (check its configuration and its service)',
-    });
-  }
+  const uris = fitting.map((one) => uriOnToken(address, one, askedFor(address)));
+  if (!token) throw noneFits(module, address);
   if (fitting.length > 1) {
     throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${fitting.length} tokens fit ${address.text}`, {
-      hint: listing('use one of these', uris(fitting)),
+      hint: listing('use one of these', uris),
     });
   }
   // "The only token there is" may tomorrow be a stranger's card: something in the URI has to choose.
   if (![...address.uri.path.keys()].some((name) => name !== 'type' && !LIBRARY_ATTRIBUTES.includes(name))) {
     throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${address.text} names neither a token nor a key`, {
-      hint: listing('name the token', uris(tokens)),
+      hint: listing('name the token', uris),
     });
   }
   return token;
+}
+
+/** The tokens that the address means, be they several or none. */
+export const fittingTokens = (module: ModuleUse, address: Address): Token[] =>
+  tokensOf(module).filter((token) => fits(module, token, address));
+
+export function noneFits(module: ModuleUse, address: Address): HoldfastError {
+  const uris = tokensOf(module).map((one) => uriOnToken(address, one, askedFor(address)));
+  return new HoldfastError('ERR_TOKEN_NOT_FOUND', `no token in ${module.path} fits ${address.text}`, {
+    hint:
+      uris.length > 0
+        ? listing('these are there', uris)
+        : 'plug the token in; the module sees none that is initialised (check its configuration and its service)',
+  });
 }
 
 /** The initialised tokens. A slot that does not answer harms nobody but itself. */
@@ -190,11 +120,36 @@ function tokensOf({ pkcs11, path }: ModuleUse): Token[] {
 }
 
 /** Fields are padded with blanks to their full length (PKCS#11 v2.40 §3.2); some modules pad with NUL. */
-const unpadded = (text: string): string => text.replace(/[ \0]+$/, '');
+export const unpadded = (text: string): string => text.replace(/[ \0]+$/, '');
 
 /** Whether what the URI wants, if anything, is what a padded field says. */
 const isSame = (wanted: string | undefined, field: string): boolean =>
   wanted === undefined || unpadded(wanted) === unpadded(field);
+
+/** RFC 7512 §2.3: what the URI says of the library itself. The module is asked only where it says something. */
+export function checkLibrary({ pkcs11, path }: ModuleUse, address: Address): void {
+  const { libraryManufacturer, libraryDescription, libraryVersion } = address;
+  if (libraryManufacturer === undefined && libraryDescription === undefined && !libraryVersion) return;
+  const info = guarded('ERR_MODULE_FAILED', `the PKCS#11 module ${path} does not describe itself`, () =>
+    pkcs11.C_GetInfo(),
+  );
+  const { major, minor } = info.libraryVersion;
+  if (
+    isSame(libraryManufacturer, info.manufacturerID) &&
+    isSame(libraryDescription, info.libraryDescription) &&
+    (!libraryVersion || (libraryVersion.major === major && libraryVersion.minor === minor))
+  ) {
+    return;
+  }
+  const it = `"${oneLine(unpadded(info.libraryDescription))}" of "${oneLine(unpadded(info.manufacturerID))}"`;
+  throw new HoldfastError(
+    'ERR_TOKEN_NOT_FOUND',
+    `the PKCS#11 module ${path} is not the one that ${address.text} names`,
+    {
+      hint: `it calls itself ${it}, version ${major}.${minor}: correct the library-... attributes, or name another module`,
+    },
+  );
+}
 
 function fits(module: ModuleUse, token: Token, address: Address): boolean {
   if (address.slotId !== undefined && address.slotId !== ulongOf(token.slot)) return false;

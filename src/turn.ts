@@ -1,13 +1,14 @@
 import { lstatSync, readFileSync, readlinkSync, symlinkSync, unlinkSync } from 'node:fs';
-import { systemCodeOf } from '../../errors.ts';
+import { systemCodeOf } from './errors.ts';
+import { sleep } from './limits.ts';
 
 /**
  * A lock between processes: a symbolic link whose target names the holder. It comes into being in one system call,
  * together with its content, so nobody ever sees half a lock.
  */
 
-/** Milliseconds after which the lock of a container that we cannot look into counts as left behind. */
-const FOREIGN_LIFE = 60_000;
+/** Milliseconds after which the lock of somebody whom we cannot look at counts as left behind. */
+const UNSEEN_LIFE = 60_000;
 
 /**
  * @param path where the lock stands while somebody has it
@@ -29,9 +30,32 @@ export function takeTurn(path: string): (() => void) | undefined {
   return takeOver(path, holder, self) ? leave : undefined;
 }
 
+/** Milliseconds between two looks whether somebody else is done: at first, and at most, after having doubled. */
+export interface Pauses {
+  readonly first: number;
+  readonly most: number;
+}
+
+/** Ask again and again until somebody else is done. @throws the signal's reason */
+export async function turnWhen<T>(
+  enter: () => T | undefined,
+  signal: AbortSignal,
+  { first, most }: Pauses = { first: 1, most: 50 },
+): Promise<T> {
+  for (let pause = first; ; pause = Math.min(pause * 2, most)) {
+    signal.throwIfAborted();
+    const turn = enter();
+    if (turn) return turn;
+    await sleep(pause * (0.5 + Math.random()), signal);
+  }
+}
+
+/** The number of the process that has the turn, for a person; undefined when nobody has. */
+export const holderInWords = (path: string): string | undefined => holderOf(path)?.split(' ')[0];
+
 /**
- * A process that was killed in a login, because the token hung, must not block those that come after it until the next
- * boot. Its try, if the token counted it, is lost; who takes over makes one of its own.
+ * A process that was killed while it had the turn must not block those that come after it until the next boot. Whatever it
+ * was at is lost; who takes over begins anew.
  *
  * Only who has the second lock may remove the lock of a dead holder, and looks again before: otherwise the slower one of
  * two would remove the new lock of the quicker.
@@ -81,24 +105,39 @@ function holderOf(path: string): string | undefined {
   }
 }
 
-/** `4711 815000 pid:[4026531836]`: the process, when it started (numbers are used again), and where the number counts. */
+/**
+ * `4711 815000 pid:[4026531836]`: the process, when it started (numbers are used again), and where the number counts.
+ * Without /proc, as on macOS, the number alone.
+ */
 function nameOfSelf(): string {
   const [pid, , start] = statusOf('self') ?? [];
-  return `${pid} ${start} ${readlinkSync('/proc/self/ns/pid')}`;
+  return pid === undefined ? String(process.pid) : `${pid} ${start} ${readlinkSync('/proc/self/ns/pid')}`;
 }
 
 function isAlive(holder: string, path: string, self: string): boolean {
   const [pid = '', start, space] = holder.split(' ');
-  if (space !== undefined && space !== self.split(' ')[2]) {
-    const since = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-    return Math.abs(Date.now() - since) < FOREIGN_LIFE;
-  }
-  if (!/^\d+$/.test(pid)) return false;
+  if (space !== undefined && space !== self.split(' ')[2]) return isNew(path);
+  if (!/^[1-9]\d{0,9}$/.test(pid)) return false;
   const status = statusOf(pid);
-  return status !== undefined && !/^[ZX]$/i.test(status[1]) && status[2] === start;
+  if (status !== undefined) return !/^[ZX]$/i.test(status[1]) && status[2] === start;
+  // No /proc, or one that hides the processes of others (hidepid): the number may be another one's by now.
+  return isRunning(Number(pid)) && isNew(path);
 }
 
-/** Number, state and start of a process (proc(5), /proc/PID/stat: fields 1, 3 and 22); undefined when there is none. */
+function isNew(path: string): boolean {
+  const since = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return Math.abs(Date.now() - since) < UNSEEN_LIFE;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0); // sends nothing
+  } catch (error) {
+    return systemCodeOf(error) === 'EPERM';
+  }
+}
+
+/** Number, state and start of a process (proc(5), /proc/PID/stat: fields 1, 3 and 22); undefined when none shows. */
 function statusOf(pid: string): readonly [pid: string, state: string, start: string] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -10,8 +10,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { takeTurn } from '../../src/stores/pkcs11/pin-turn.ts';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { takeTurn } from '../../src/turn.ts';
 
 // What it asks of other processes stands in /proc.
 const describeLinux = process.platform === 'linux' ? describe : describe.skip;
@@ -108,5 +108,47 @@ describeLinux('the turn of a process', () => {
 
   test('a directory that went away is an error, not a turn', () => {
     expect(() => takeTurn(join(dir, 'absent', 'turn'))).toThrow('ENOENT');
+  });
+});
+
+describe('without /proc, as on macOS', () => {
+  let dir: string;
+  let path: string;
+  let take: typeof takeTurn;
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'holdfast-turn-'));
+    path = join(dir, 'turn');
+    const fs = await import('node:fs');
+    jest.resetModules();
+    jest.unstable_mockModule('node:fs', () => ({
+      ...fs,
+      readFileSync: (name: string) => fs.readFileSync(name.replace(/^\/proc\//, '/absent/')),
+    }));
+    take = (await import('../../src/turn.ts')).takeTurn;
+  });
+  afterEach(() => {
+    jest.unstable_unmockModule('node:fs');
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  test('is taken under the number of the process, kept from others, and given back', () => {
+    const leave = take(path);
+    expect(readlinkSync(path)).toBe(String(process.pid));
+    expect(take(path)).toBeUndefined();
+    leave?.();
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  test("of a process that lives is waited for; after a minute its number may be another one's", () => {
+    symlinkSync(String(process.ppid), path);
+    expect(take(path)).toBeUndefined();
+    const then = Date.now() / 1000 - 61;
+    lutimesSync(path, then, then);
+    expect(take(path)).toBeDefined();
+  });
+
+  test.each(['4194305', '0', '-1', 'rubbish', '99999999999999'])('of no process (%s) is taken over', (holder) => {
+    symlinkSync(holder, path);
+    expect(take(path)).toBeDefined();
   });
 });

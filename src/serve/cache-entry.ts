@@ -1,0 +1,112 @@
+import { constants, lstatSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Credentials } from '../session-answer.ts';
+import { type Content, haveContents, readRegular } from './cache-content.ts';
+import type { CacheKey } from './cache-key.ts';
+
+/** What somebody left for others. */
+export interface CacheEntry {
+  /** When it was left, milliseconds since 1970. */
+  readonly at: number;
+  /** Undefined after a failure. */
+  readonly credentials: Credentials | undefined;
+}
+
+/** One file a key, in the private directory. */
+export interface CacheFile {
+  readonly path: string;
+  /** Where the lock of it stands. */
+  readonly turn: string;
+  /** @returns undefined when there is none that is whole, ours, of this key and of what is in its files now */
+  read(): CacheEntry | undefined;
+  /**
+   * Replaces what is there, whatever it is.
+   *
+   * @param contents what was in the key's files before the session was bought
+   * @throws {Error} a system error
+   */
+  write(entry: CacheEntry, contents: readonly Content[]): void;
+}
+
+/** Largest entry that is read, bytes: session tokens have about 1,000, and a policy may make them several times longer. */
+const LIMIT = 64 * 1024;
+
+/** Milliseconds after which no session lives: twelve hours, and one more for clocks. */
+const LONGEST_LIFE = 13 * 3_600_000;
+
+const PREFIX = 'session-';
+
+/** @param directory private, checked */
+export function cacheFileOf(directory: string, key: CacheKey): CacheFile {
+  const path = join(directory, `${PREFIX}${nameOf(key.text)}`);
+  return {
+    path,
+    turn: `${path}.turn`,
+    read: () => parseEntry(readOwn(path), key),
+    write(entry, contents) {
+      const temporary = `${path}.${process.pid}${Math.random().toString(36).slice(1)}`;
+      try {
+        const text = JSON.stringify({ key: JSON.parse(key.text) as unknown, contents, ...entry });
+        writeFileSync(temporary, text, { flag: 'wx', mode: 0o600 }); // O_EXCL: follows no link
+        renameSync(temporary, path);
+      } catch (error) {
+        rmSync(temporary, { force: true });
+        throw error;
+      }
+    },
+  };
+}
+
+/**
+ * FNV-1a, 32 bits from either end: the name only has to differ. What the entry is for stands in it, and is compared; and a
+ * hash of node:crypto would cost each hit two or three milliseconds.
+ */
+function nameOf(text: string): string {
+  const hash = (units: readonly string[]): string => {
+    const sum = units.reduce((state, unit) => Math.imul(state ^ unit.charCodeAt(0), 0x01000193), 0x811c9dc5);
+    return (sum >>> 0).toString(16).padStart(8, '0');
+  };
+  const units = text.split('');
+  return hash(units) + hash(units.reverse());
+}
+
+/** @returns undefined for what is not there, cannot be read, or is not as we write it */
+function readOwn(path: string): string | undefined {
+  // The usual case of a miss, and an error would cost ten times as much.
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+  const isOurs = ({ uid, mode }: { uid: number; mode: number }): boolean =>
+    uid === process.geteuid?.() && (mode & 0o077) === 0;
+  return readRegular(path, LIMIT, constants.O_NOFOLLOW, isOurs)?.toString('utf8');
+}
+
+function parseEntry(text: string | undefined, { text: key, files }: CacheKey): CacheEntry | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const entry = JSON.parse(text) as Record<string, unknown> & { credentials?: Record<string, unknown> };
+    const { at, credentials, contents } = entry;
+    if (JSON.stringify(entry.key) !== key || typeof at !== 'number') return undefined;
+    if (!haveContents(files, contents as readonly Content[])) return undefined;
+    if (credentials === undefined) return { at, credentials };
+    const { accessKeyId, secretAccessKey, sessionToken, accountId } = credentials;
+    const expiration = new Date(credentials.expiration as string);
+    const isWhole =
+      isText(accessKeyId) && isText(secretAccessKey) && isText(sessionToken) && isText(accountId) && +expiration > 0;
+    return isWhole
+      ? { at, credentials: { accessKeyId, secretAccessKey, sessionToken, accountId, expiration } }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+
+/** Take away what nobody can want any more: a key that is never asked for again would keep its last session. */
+export function sweep(directory: string, now: number): void {
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const path = join(directory, name);
+    const since = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now;
+    if (now - since > LONGEST_LIFE) rmSync(path, { force: true });
+  }
+}
