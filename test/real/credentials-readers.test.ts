@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
 import { setProfile } from '../../src/serve/credentials-file.ts';
 import { vend } from '../helpers/canaries.ts';
@@ -114,6 +114,21 @@ botoTest(
       const code =
         'import boto3, sys; print(boto3.client("sts", sys.argv[1], endpoint_url=sys.argv[2]).get_caller_identity()["Arn"])';
       return start(['-c', code, service.region, service.stsEndpoint], { program: PYTHON, env }).finished;
+    }),
+  120_000,
+);
+
+test(
+  'an unmodified @aws-sdk client lives on the file over two refreshes',
+  () =>
+    overRefreshes(join(dir, 'for-sdk'), (env) => {
+      const code = `
+        import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
+        const client = new STSClient({ region: '${service.region}', endpoint: '${service.stsEndpoint}' });
+        console.log((await client.send(new GetCallerIdentityCommand({}))).Arn);
+      `;
+      const cwd = fileURLToPath(new URL('../..', import.meta.url));
+      return start(['--no-warnings', '--input-type=module', '-e', code], { env, cwd }).finished;
     }),
   120_000,
 );
