@@ -13,10 +13,11 @@ if (status !== 0) process.exit(status ?? 1);
 
 /**
  * Files that are always needed together, each list one file, with what they load at once. A session out of the shared cache
- * takes `main` alone; one that is bought with a key file takes `buy` as well. All else is loaded when it is used.
+ * takes `main` alone; one that is bought with a key file takes `buy` as well. All else is loaded when it is used. Who uses
+ * `credential_process` has a `~/.aws/config`.
  */
 const TOGETHER = {
-  main: ['cli-modules/main', 'cli-modules/settings', 'cli-modules/credential-process', 'turn'],
+  main: ['main', 'settings', 'aws-config', 'credential-process'].map((name) => `cli-modules/${name}`).concat('turn'),
   buy: ['index', 'stores/file/index'],
   write: ['serve/credentials-file', 'serve/file-target', 'serve/replace-file'],
 };

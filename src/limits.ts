@@ -10,6 +10,41 @@ export interface Limits {
 /** The signal of those who gave neither signal nor deadline: nobody listens to it, which a fast token is worth. */
 const NEVER: AbortSignal = new AbortController().signal;
 
+/**
+ * Who waits for a signal, behind one listener of ours: Node warns of a leak at the eleventh, and one signal of a caller's
+ * may be that of any number of calls.
+ */
+const WAITING: WeakMap<AbortSignal, { readonly all: Set<() => void>; readonly tell: () => void }> = new WeakMap();
+
+/**
+ * Be told when the signal aborts; of one that has aborted before, never.
+ *
+ * @returns how to be told no more, to be called in any case
+ */
+export function onAbort(signal: AbortSignal, abort: () => void): () => void {
+  if (signal === NEVER) return () => {};
+  const waiting = WAITING.get(signal) ?? listen(signal);
+  waiting.all.add(abort);
+  return () => {
+    waiting.all.delete(abort);
+    if (waiting.all.size > 0) return;
+    signal.removeEventListener('abort', waiting.tell);
+    if (WAITING.get(signal) === waiting) WAITING.delete(signal);
+  };
+}
+
+function listen(signal: AbortSignal): { readonly all: Set<() => void>; readonly tell: () => void } {
+  const all = new Set<() => void>();
+  const tell = (): void => {
+    WAITING.delete(signal);
+    for (const abort of all) abort();
+  };
+  const waiting = { all, tell };
+  signal.addEventListener('abort', tell, { once: true });
+  WAITING.set(signal, waiting);
+  return waiting;
+}
+
 export const isDeadline = (value: unknown): boolean => typeof value === 'number' && value > 0;
 
 /** setTimeout fires at once beyond this. */
@@ -44,14 +79,14 @@ async function limited<T>(
     );
   };
   if (signal?.aborted) interrupt();
-  signal?.addEventListener('abort', interrupt, { once: true });
+  const stop = signal && onAbort(signal, interrupt);
   const timer = deadline === undefined ? undefined : setTimeout(expire, Math.min(deadline, LONGEST_TIMER));
   try {
     controller.signal.throwIfAborted();
     return await work(controller.signal);
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', interrupt);
+    stop?.();
   }
 }
 
@@ -66,16 +101,16 @@ export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<
 }
 
 async function race<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort = (): void => {};
+  let stop = (): void => {};
   const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason as HoldfastError);
+    const abort = (): void => reject(signal.reason as HoldfastError);
     if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
+    stop = onAbort(signal, abort);
   });
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    signal.removeEventListener('abort', abort);
+    stop();
   }
 }
 
@@ -84,11 +119,11 @@ export const sleep = (milliseconds: number, signal?: AbortSignal): Promise<void>
   new Promise((resolve) => {
     const wake = (): void => {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', wake);
+      stop?.();
       resolve();
     };
     const timer = setTimeout(wake, milliseconds);
-    signal?.addEventListener('abort', wake, { once: true });
+    const stop = signal && onAbort(signal, wake);
   });
 
 /** The error for an aborted signal; a deadline aborts with its own error as the reason. */

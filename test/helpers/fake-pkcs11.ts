@@ -133,7 +133,15 @@ export function fakeToken(query = '', places: Places = makePlaces(3), path = 'ob
         places,
         release: () => {},
       },
-      token: { slot: ulong(0), label: 'prod', serial: '42', model: 'm', manufacturer: 'f', flags: 0x40d },
+      token: {
+        slot: ulong(0),
+        label: 'prod',
+        serial: '42',
+        model: 'm',
+        manufacturer: 'f',
+        flags: 0x40d,
+        hasTwin: false,
+      },
       session: ulong(0),
       memory: { connections: 1, accepted: undefined, refused: [], busy: false },
       close: () => {

@@ -250,15 +250,13 @@ test('--debug says where each setting is from, by any name, and shows no secret 
   expect(stderr).not.toContain('hunter2');
 });
 
-test('what reads the files is loaded only where they are', async () => {
+test('what reads the config file is loaded only where there is one', async () => {
   const copy = await mkdtemp(join(tmpdir(), 'holdfast-copy-'));
   try {
     await cp(join(MAIN, '../..'), join(copy, 'dist'), { recursive: true });
     await cp(new URL('../../package.json', import.meta.url), join(copy, 'package.json'));
-    const parsers = (await readdir(join(copy, 'dist/cli'))).filter((name) =>
-      /^(config-file|aws-config)\b.*\.js$/.test(name),
-    );
-    expect(parsers).toHaveLength(2);
+    const parsers = (await readdir(join(copy, 'dist/cli'))).filter((name) => /^config-file\b.*\.js$/.test(name));
+    expect(parsers).toHaveLength(1);
     for (const name of parsers) await rm(join(copy, 'dist/cli', name));
     const run = (env: NodeJS.ProcessEnv) =>
       start([join(copy, 'dist/cli/main.js'), ...processArgs(me.flags)], { env }).finished;
@@ -266,7 +264,6 @@ test('what reads the files is loaded only where they are', async () => {
     expect(await run({ XDG_CONFIG_HOME: nowhere, AWS_CONFIG_FILE: nowhere })).toMatchObject(SUCCESS);
     // So that the one above could fail at all.
     expect(await run({ HOLDFAST_CONFIG: await write('mine', '') })).toMatchObject({ status: 1 });
-    expect(await run({ AWS_CONFIG_FILE: await write('aws', '') })).toMatchObject({ status: 1 });
   } finally {
     await rm(copy, { recursive: true, force: true });
   }

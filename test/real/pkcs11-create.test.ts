@@ -1,16 +1,19 @@
 import { createPublicKey, verify, X509Certificate } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity, type TestIdentity } from '../helpers/certificates.ts';
+import { start } from '../helpers/cli.ts';
 import { rawPkcs11 } from '../helpers/raw-pkcs11.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
 import { failure } from '../stores/conformance.ts';
 
 const TYPES: readonly KeySpec[] = ['RSA-2048', 'RSA-3072', 'RSA-4096', 'P-256', 'P-384', 'P-521'];
 const message = Buffer.from('message');
+const PROGRAM = fileURLToPath(new URL('../helpers/make-keys.mjs', import.meta.url));
 
 describeSoftHsm('keys and certificates made in a token', () => {
   let token: TestToken;
@@ -96,6 +99,42 @@ describeSoftHsm('keys and certificates made in a token', () => {
     await (await pkcs11.open(parseKeyUri(token.uri({ object: 'taken' })), secret())).close();
     expect((await failure(pkcs11.open(parseKeyUri(token.uri({ object: 'other' })), secret()))).code).toBe(
       'ERR_KEY_NOT_FOUND',
+    );
+  });
+
+  test('six processes that want the same names at once: each name is made once', async () => {
+    const names = ['race 1', 'race 2', 'race 3'];
+    const uris = names.map((object) => token.uri({ object }, { 'pin-value': token.pin }));
+    const env = { ...token.env, HOLDFAST_TEST_DIST: process.env.HOLDFAST_TEST_DIST };
+    const children = names.concat(names).map(() => start([PROGRAM, ...uris], { env, keepInput: true }));
+    await Promise.all(children.map((child) => child.saw('ready')));
+    for (const { child } of children) child.stdin?.end();
+    const finished = await Promise.all(children.map((child) => child.finished));
+    const outcomes = finished.map(({ stdout }) => JSON.parse(stdout.split('\n')[1] ?? '') as string[]);
+    for (const at of names.keys()) {
+      const of = (what: string): number => outcomes.filter((one) => one[at] === what).length;
+      expect([of('made'), of('ERR_KEY_EXISTS')]).toEqual([1, 5]);
+    }
+    for (const object of names) {
+      expect(await pkcs11.list(parseKeyUri(token.uri({ object })), { login: true, ...secret() })).toHaveLength(1);
+    }
+  });
+
+  test('three in this process: one is made', async () => {
+    const outcomes = await Promise.allSettled([1, 2, 3].map(() => create({ object: 'at once' })));
+    expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
+  });
+
+  test('a label that is not UTF-8, and the type of a certificate: ERR_URI_INVALID, and nothing is made', async () => {
+    const howMany = async () => (await pkcs11.list(parseKeyUri(token.uri()), { login: true, ...secret() })).length;
+    const before = await howMany();
+    const odd = await failure(create({ object: Buffer.from('fffe', 'hex') }));
+    expect([odd.code, odd.message]).toEqual(['ERR_URI_INVALID', expect.stringContaining('UTF-8')]);
+    expect((await failure(create({ object: 'of a certificate', type: 'cert' }))).code).toBe('ERR_URI_INVALID');
+    expect(await howMany()).toBe(before);
+    const name = '\u00fcml\u00e4ut \u{1f511}';
+    expect(Buffer.from((await create({ object: name, type: 'private' })).path.get('object') ?? []).toString()).toBe(
+      name,
     );
   });
 

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
@@ -114,6 +116,38 @@ describeSoftHsm('what a module, a token and a key show', () => {
     expect(of('edwards')).toMatchObject({ type: 'key type 0x40' });
   });
 
+  test('public keys of junk: no size that nobody could use', async () => {
+    const odd = await token.addToken({ tokenLabel: 'odd' });
+    const MODULI: Readonly<Record<string, Buffer>> = {
+      zero: Buffer.alloc(256),
+      tiny: Buffer.of(0x0f),
+      huge: Buffer.alloc(65_536, 0xff),
+      empty: Buffer.alloc(0),
+      usable: Buffer.alloc(384, 0xff),
+    };
+    withRaw(odd, ({ pkcs11: driver, session }) => {
+      for (const [label, modulus] of Object.entries(MODULI)) {
+        driver.C_CreateObject(session, [
+          { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PUBLIC_KEY },
+          { type: pkcs11js.CKA_KEY_TYPE, value: pkcs11js.CKK_RSA },
+          { type: pkcs11js.CKA_TOKEN, value: true },
+          { type: pkcs11js.CKA_PRIVATE, value: false },
+          { type: pkcs11js.CKA_LABEL, value: label },
+          { type: pkcs11js.CKA_MODULUS, value: modulus },
+          { type: pkcs11js.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
+        ]);
+      }
+    });
+    const found = (await list(odd.uri({ type: 'public' }))) as ListedKey[];
+    expect(Object.fromEntries(found.map(({ label, type }) => [label, type]))).toEqual({
+      zero: 'RSA',
+      tiny: 'RSA',
+      huge: 'RSA',
+      empty: 'RSA',
+      usable: 'RSA-3072',
+    });
+  });
+
   test('what is not there, and a login on whatever is there', async () => {
     expect((await failure(list(token.uri({ serial: 'none' })))).code).toBe('ERR_TOKEN_NOT_FOUND');
     const whatever = `pkcs11:?module-path=${token.modulePath}`;
@@ -193,6 +227,17 @@ describeSoftHsm('what a module, a token and a key show', () => {
       const { status, stdout } = await cli(['pkcs11:token=spare', '--pkcs11-lib', token.modulePath]);
       expect(status).toBe(0);
       expect(stdout).toMatch(/^token "spare"/);
+    });
+
+    test('a module that is none: what the linker says of it, on one line', async () => {
+      const path = join(token.dir, 'text.so');
+      writeFileSync(path, `${'a text, and no library '.repeat(100)}\n`);
+      const { status, stderr } = await cli([`pkcs11:?module-path=${path}&pin-value=${token.pin}`]);
+      const [first = ''] = stderr.split('\n');
+      expect(first).toMatch(
+        /^holdfast: error: \S+text\.so cannot be loaded as a PKCS#11 module: \S.* \(ERR_MODULE_FAILED\)$/,
+      );
+      expect([status, first.split('text.so').length, stderr.includes(token.pin)]).toEqual([3, 2, false]);
     });
 
     test('nothing to list, nothing that can list', async () => {

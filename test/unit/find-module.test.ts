@@ -133,6 +133,19 @@ describe('module-name', () => {
     expect(find('pkcs11:token=a?module-name=softhsm2').path).toBe(softhsm);
   });
 
+  test('among the libraries of the machine it means those alone that are modules by their own name', () => {
+    put('/usr/lib/x86_64-linux-gnu/libc.so.6');
+    put('/usr/lib/x86_64-linux-gnu/libssl.so');
+    put('/usr/lib/x86_64-linux-gnu/libacme.so');
+    for (const name of ['c', 'ssl', 'libssl', 'acme']) {
+      expect(refusal(`pkcs11:?module-name=${name}`).code).toBe('ERR_MODULE_NOT_FOUND');
+    }
+    const nss = put('/usr/lib/x86_64-linux-gnu/libsoftokn3.so');
+    const acme = put('/usr/lib/x86_64-linux-gnu/libacme-pkcs11.so');
+    expect(find('pkcs11:?module-name=softokn3').path).toBe(nss);
+    expect(find('pkcs11:?module-name=acme').path).toBe(acme);
+  });
+
   test('a relative path in a configuration counts from the folders for modules', () => {
     const file = put('/usr/lib/x86_64-linux-gnu/pkcs11/acme-pkcs11.so');
     put('/usr/share/p11-kit/modules/acme.module', 'module: acme-pkcs11.so\n');

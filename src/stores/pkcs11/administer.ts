@@ -1,8 +1,10 @@
+import { isUtf8 } from 'node:buffer';
 import { createHash, randomBytes } from 'node:crypto';
 import type { ITemplate, Session } from 'graphene-pk11';
 import { type Certificate, parseCertificate } from '../../certificate.ts';
 import { HoldfastError } from '../../errors.ts';
 import { within } from '../../limits.ts';
+import { takeTurn, turnWhen } from '../../turn.ts';
 import { type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import { type Address, listing } from './address.ts';
@@ -20,17 +22,20 @@ import {
   isGiven,
   type ObjectName,
   readName,
+  SAME_NAME,
   sameBytes,
   several,
   uriName,
 } from './objects.ts';
+import { pinRecordOf } from './pin-record.ts';
 import { findPublicKey } from './public-key.ts';
 import { findCertificateObjects, findCertificates, isAttestation, publicKeyOf } from './stored-certificate.ts';
-import { type Connection, nameOfToken, uriOnToken } from './token.ts';
+import { type Connection, nameOfToken, type Token, uriOnToken } from './token.ts';
 
 /** `create` of this store. */
 export async function createKey(address: Address, options: CreateOptions): Promise<KeyUri> {
   const kind = kindOf(options.keyType);
+  refuseOddLabel(address);
   return writing(address, options, 'making the key', (connection, session) => {
     const { token } = connection;
     const id = address.id && address.id.length > 0 ? address.id : randomBytes(8);
@@ -47,7 +52,7 @@ export async function createKey(address: Address, options: CreateOptions): Promi
     // Some tokens name keys themselves, whatever they are asked.
     const given = readName(connection, made.privateKey.handle);
     return parseKeyUri(
-      uriOnToken(address, token, uriName(isGiven(given.id) || isGiven(given.label) ? given : name), true),
+      uriOnToken(address, token, uriName(isGiven(given.id) || isGiven(given.label) ? given : name, true), true),
     );
   });
 }
@@ -99,10 +104,7 @@ export async function deleteCertificate(address: Address, options: OpenOptions):
       const names = found.slice(0, FEW - 1).map((one) => uriName(readName(connection, one)));
       const uris = new Set(names.map((name) => uriOnToken(address, token, [...name, ['type', 'cert']])));
       throw new HoldfastError('ERR_CERTIFICATE_AMBIGUOUS', `${several(found)} certificates fit ${address.text}`, {
-        hint:
-          uris.size > 1
-            ? listing('use one of these', [...uris])
-            : 'they have the same id and object: give them different ones first; nothing was changed',
+        hint: uris.size > 1 ? listing('use one of these', [...uris]) : `${SAME_NAME}; nothing was changed`,
       });
     }
     guarded('ERR_TOKEN_FAILED', `${nameOfToken(token)} did not remove the certificate`, () =>
@@ -127,11 +129,33 @@ async function writing<T>(
       const { token, session } = connection;
       const { pkcs11 } = connection.module;
       const slot = new graphene.Slot(token.slot, new graphene.Module(pkcs11), pkcs11);
-      return work(connection, new graphene.Session(session, slot, pkcs11));
+      const leave = await turnToWrite(token, signal);
+      try {
+        return work(connection, new graphene.Session(session, slot, pkcs11));
+      } finally {
+        leave();
+      }
     } finally {
       connection.close();
     }
   });
+}
+
+/**
+ * Among the processes of this user, from the look at what is there until it is written; without a private directory nobody
+ * waits. Not the turn of the PIN: a long key takes some tokens minutes, and to log in must not wait for that.
+ */
+async function turnToWrite(token: Token, signal: AbortSignal): Promise<() => void> {
+  const record = pinRecordOf(token);
+  if (typeof record === 'string') return () => {};
+  const enter = (): (() => void) | undefined => {
+    try {
+      return takeTurn(`${record.path}.write`);
+    } catch {
+      return () => {}; // the directory went away, or is full: then there is none
+    }
+  };
+  return await turnWhen(enter, signal);
 }
 
 async function loadGraphene(): Promise<typeof import('graphene-pk11')> {
@@ -163,6 +187,14 @@ function kindOf(keyType: KeySpec): { mechanism: string; template: ITemplate } {
   if (curve) return { mechanism: 'EC_KEY_PAIR_GEN', template: { paramsEC: Buffer.from(curve.oid, 'hex') } };
   throw new HoldfastError('ERR_OPTION_INVALID', `there is no key type "${String(keyType)}"`, {
     hint: 'use RSA-2048, RSA-3072, RSA-4096, P-256, P-384 or P-521',
+  });
+}
+
+/** PKCS#11 v2.40 §4.4: a label is a string of UTF-8. What is none would become another one on the way. */
+function refuseOddLabel({ object }: Address): void {
+  if (!object || isUtf8(object)) return;
+  throw new HoldfastError('ERR_URI_INVALID', 'the object, which is to become the label, is not UTF-8', {
+    hint: 'percent-encode the UTF-8 bytes of the label; other bytes are for id',
   });
 }
 

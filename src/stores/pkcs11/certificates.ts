@@ -12,6 +12,7 @@ import {
   MOST,
   type ObjectName,
   readAttributes,
+  SAME_NAME,
   sameBytes,
   several,
   uriName,
@@ -123,9 +124,9 @@ export function selectCertificates(connection: Connection, now: Date): Buffer[] 
 
 function ambiguous(connection: Connection, found: readonly StoredCertificate[]): HoldfastError {
   const { address, token } = connection;
-  const uris = found.map((one) => uriOnToken(address, token, [...uriName(one), ['type', 'cert']]));
+  const uris = new Set(found.map((one) => uriOnToken(address, token, [...uriName(one), ['type', 'cert']])));
   return new HoldfastError('ERR_CERTIFICATE_AMBIGUOUS', `certificates of ${several(found)} keys fit ${address.text}`, {
-    hint: listing('use one of these', uris),
+    hint: uris.size > 1 ? listing('use one of these', [...uris]) : SAME_NAME,
   });
 }
 

@@ -50,7 +50,10 @@ function waysFor({ modulePath, moduleName }: Wanted, machine: Machine): readonly
       .filter(({ path }) => existing([path], tried).length > 0);
   const wellKnown: Look = (tried) => existing(machine.wellKnown, tried).filter(isNamed);
   if (moduleName === undefined) return [(tried) => existing(machine.proxies, tried).slice(0, 1), configured, wellKnown];
-  const anywhere: Look = (tried) => machine.moduleFolders.flatMap((one) => modulesIn(one, tried).filter(isNamed));
+  const anywhere: Look = (tried) => [
+    ...machine.moduleFolders.flatMap((one) => modulesIn(one, tried).filter(isNamed)),
+    ...machine.libraryFolders.flatMap((one) => modulesIn(one, tried, MODULE).filter(isNamed)),
+  ];
   return [configured, wellKnown, anywhere];
 }
 
@@ -59,10 +62,13 @@ function existing(paths: readonly string[], tried: string[]): FoundModule[] {
   return paths.filter((path) => existsSync(path)).map((path) => ({ path }));
 }
 
-function modulesIn(folder: string, tried: string[]): FoundModule[] {
-  tried.push(join(folder, '*'));
+/** Among all libraries of a machine: a module by its own name. No other may run because a URI names it. */
+const MODULE = /pkcs[-_]?11|cryptoki|softokn/i;
+
+function modulesIn(folder: string, tried: string[], kind: RegExp = AFFIXES): FoundModule[] {
+  tried.push(join(folder, kind === AFFIXES ? '*' : '*pkcs11*'));
   try {
-    const names = readdirSync(folder).filter((name) => AFFIXES.test(name));
+    const names = readdirSync(folder).filter((name) => AFFIXES.test(name) && kind.test(name));
     return names.map((name) => ({ path: join(folder, name) }));
   } catch {
     return [];

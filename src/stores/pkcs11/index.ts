@@ -57,15 +57,17 @@ export async function list(uri: KeyUri, options: ListOptions): Promise<readonly 
 }
 
 /**
- * Make a key pair in the token, where it stays: sensitive and not extractable. `object` becomes its label; without an
- * `id` it gets a random one.
+ * Make a key pair in the token, where it stays: sensitive and not extractable. `object`, which is UTF-8, becomes its
+ * label; without an `id` it gets a random one. A name that is taken is refused, also when several processes of one user
+ * want it at once, provided that they have a private directory in memory (Linux: `XDG_RUNTIME_DIR`, `/run`, `/dev/shm`).
+ * Without one, and among users or machines, two may both get it: PKCS#11 cannot look and make in one step.
  *
  * @returns the URI that opens it
  * @throws {HoldfastError} `ERR_KEY_EXISTS`, and as `open` does
  */
 export async function create(uri: KeyUri, options: CreateOptions): Promise<KeyUri> {
   const { createKey } = await import('./administer.ts');
-  return createKey(readAddress(uri, options), options);
+  return createKey(readAddress(uri, options, ['private']), options);
 }
 
 /**

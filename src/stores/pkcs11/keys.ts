@@ -13,6 +13,7 @@ import {
   type ObjectName,
   readAttributes,
   readName,
+  SAME_NAME,
   several,
   uriName,
 } from './objects.ts';
@@ -58,9 +59,9 @@ export function selectKey(connection: Connection): PrivateKey {
   }
   if (handles.length > 1) {
     const names = handles.slice(0, FEW - 1).map((one) => uriName(readName(connection, one)));
-    const uris = names.map((name) => uriOnToken(address, token, name));
+    const uris = new Set(names.map((name) => uriOnToken(address, token, name)));
     throw new HoldfastError('ERR_KEY_AMBIGUOUS', `${several(handles)} private keys fit ${address.text}`, {
-      hint: listing('use one of these', [...new Set(uris)]),
+      hint: uris.size > 1 ? listing('use one of these', [...uris]) : SAME_NAME,
     });
   }
   return describeKey(connection, handle);

@@ -3,6 +3,7 @@ import type { ListedKey } from '../store.ts';
 import { underNameOf } from './certificates.ts';
 import { CK, CURVES, ulongOf } from './cryptoki.ts';
 import {
+  aloneIn,
   byName,
   FEW,
   findObjects,
@@ -35,9 +36,10 @@ export function keysOn(connection: Connection, all: readonly StoredCertificate[]
   const privates = type === 'public' ? [] : halvesOf(connection, CK.CKO_PRIVATE_KEY);
   const publics = halvesOf(connection, CK.CKO_PUBLIC_KEY);
   const publicsByName = byLeadingName(publics);
-  const privatesByName = byLeadingName(privates);
+  const names = new Set(privates.map(textOf));
   const certificatesByName = all && byLeadingName(all);
-  const alone = publics.filter((half) => !privatesByName.has(textOf(half)));
+  const publicOnly = publics.filter((half) => !names.has(textOf(half)));
+  const isAlone = aloneIn(connection, [...privates, ...publicOnly], publics);
   const listed = (half: Half, privateSeen: boolean): ListedKey => {
     const name = textOf(half);
     const other = privateSeen && !half.publicKey ? publicHalf(connection, half, publicsByName.get(name)) : undefined;
@@ -45,7 +47,7 @@ export function keysOn(connection: Connection, all: readonly StoredCertificate[]
     const publicKey = half.publicKey ?? other?.publicKey;
     return {
       kind: 'key',
-      uri: uriOnToken(connection.address, connection.token, uriName(half)),
+      uri: uriOnToken(connection.address, connection.token, uriName(half, isAlone(half))),
       label: oneLine((half.label ?? '').toString()),
       id: half.id?.toString('hex') ?? '',
       type: half.type,
@@ -56,7 +58,7 @@ export function keysOn(connection: Connection, all: readonly StoredCertificate[]
       ),
     };
   };
-  return [...privates.map((half) => listed(half, true)), ...alone.map((half) => listed(half, false))];
+  return [...privates.map((half) => listed(half, true)), ...publicOnly.map((half) => listed(half, false))];
 }
 
 function halvesOf(connection: Connection, objectClass: number): Half[] {
@@ -103,7 +105,9 @@ const NAMES_OF_CURVES: Readonly<Record<string, string>> = {
 function specOf(publicKey: Buffer): string {
   const { asymmetricKeyDetails = {} } = createPublicKey({ key: publicKey, format: 'der', type: 'spki' });
   const { modulusLength, namedCurve = '' } = asymmetricKeyDetails;
-  return modulusLength === undefined ? (NAMES_OF_CURVES[namedCurve] ?? namedCurve) : `RSA-${modulusLength}`;
+  if (modulusLength === undefined) return NAMES_OF_CURVES[namedCurve] ?? namedCurve;
+  // Outside of this it is no modulus, whatever somebody wrote there.
+  return modulusLength >= 512 && modulusLength <= 16_384 ? `RSA-${modulusLength}` : 'RSA';
 }
 
 function curveOf(connection: Connection, handle: Buffer): string {

@@ -8,7 +8,7 @@ import { guarded } from './faults.ts';
 import { keysOn } from './list-keys.ts';
 import { signingMechanisms } from './mechanisms.ts';
 import type { ModuleUse } from './modules.ts';
-import { byName, uriName } from './objects.ts';
+import { aloneIn, byName, uriName } from './objects.ts';
 import { findCertificates, type StoredCertificate } from './stored-certificate.ts';
 import { type Connection, fittingTokens, nameOfToken, noneFits, oneLine, type Token, uriOnToken } from './token.ts';
 
@@ -72,10 +72,13 @@ function contentsOf(connection: Connection): KeyInfo[] {
     isWhole || type !== 'private'
       ? findCertificates(connection, byName({ id, label: object }), Number.POSITIVE_INFINITY)
       : [];
+  const isAlone = aloneIn(connection, certificates);
   return [
     ...(isWhole && !type ? [describeToken(connection)] : []),
     ...(type === 'cert' ? [] : keysOn(connection, isWhole ? certificates : undefined)),
-    ...(type === undefined || type === 'cert' ? certificates.map((one) => describe(connection, one)) : []),
+    ...(type === undefined || type === 'cert'
+      ? certificates.map((one) => describe(connection, one, isAlone(one)))
+      : []),
   ];
 }
 
@@ -105,9 +108,9 @@ function pinState(flags: number): ListedToken['pin'] {
   return flags & CKF.USER_PIN_COUNT_LOW ? 'count low' : 'ok';
 }
 
-const describe = ({ address, token }: Connection, one: StoredCertificate): ListedCertificate => ({
+const describe = ({ address, token }: Connection, one: StoredCertificate, isAlone: boolean): ListedCertificate => ({
   kind: 'certificate',
-  uri: uriOnToken(address, token, [...uriName(one), ['type', 'cert']]),
+  uri: uriOnToken(address, token, [...uriName(one, isAlone), ['type', 'cert']]),
   label: oneLine((one.label ?? '').toString()),
   id: one.id?.toString('hex') ?? '',
   der: one.der,

@@ -6,8 +6,10 @@ export interface Machine {
   readonly platform: string;
   /** p11-kit's proxy, the likeliest path first. */
   readonly proxies: readonly string[];
-  /** Folders for modules; a relative path in p11-kit's configuration counts from the first that has the file. */
+  /** Folders with nothing but modules in them: those that a name may mean. */
   readonly moduleFolders: readonly string[];
+  /** Folders of all the machine's libraries. A relative path in p11-kit's configuration may count from these, too. */
+  readonly libraryFolders: readonly string[];
   /** p11-kit's configuration: what packages put there. */
   readonly packageFolders: readonly string[];
   /** p11-kit's configuration of this machine: with `pkcs11.conf` and `modules/`. */
@@ -80,7 +82,8 @@ export function placesOn(
   return {
     platform,
     proxies: list(libraries.flatMap((folder) => suffixes.map((suffix) => `${folder}/p11-kit-proxy${suffix}`))),
-    moduleFolders: list(libraries.flatMap((folder) => [`${folder}/pkcs11`, `${folder}/softhsm`, folder])),
+    moduleFolders: list(libraries.flatMap((folder) => [`${folder}/pkcs11`, `${folder}/softhsm`])),
+    libraryFolders: list(libraries),
     packageFolders: list(prefixes.map((prefix) => `${prefix}/share/p11-kit/modules`)),
     systemFolders: list([...(isMac ? prefixes.map((prefix) => `${prefix}/etc/pkcs11`) : []), '/etc/pkcs11']),
     userFolder: none || user.id === 0 ? undefined : join(user.configHome || join(user.home, '.config'), 'pkcs11'),

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import type { PKCS11 } from 'pkcs11js';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
+import { printable } from '../../read-file.ts';
 import { CK } from './cryptoki.ts';
 import { loadDriver } from './driver.ts';
 import { fault, returnValueOf } from './faults.ts';
@@ -110,13 +111,21 @@ function load(pkcs11: PKCS11, path: string): LoadedModule {
   try {
     pkcs11.load(path);
   } catch (cause) {
-    throw new HoldfastError('ERR_MODULE_FAILED', `${path} cannot be loaded as a PKCS#11 module`, {
-      hint: 'check that the file is a PKCS#11 module for this kind of machine and that the libraries it needs are installed',
-      cause,
-    });
+    throw new HoldfastError(
+      'ERR_MODULE_FAILED',
+      `${path} cannot be loaded as a PKCS#11 module: ${linkersWords(cause, path)}`,
+      {
+        hint: 'check that the file is a PKCS#11 module for this kind of machine and that the libraries it needs are installed',
+        cause,
+      },
+    );
   }
   return { pkcs11, users: 0, ours: false, parameters: undefined, salt: randomBytes(32), tokens: new Map() };
 }
+
+/** What dlerror(3) says is one line, which begins with the path; a module can have put anything into its own file. */
+const linkersWords = (cause: unknown, path: string): string =>
+  printable(messageOf(cause).replace(`${path}: `, ''), ' ').slice(0, 300);
 
 /** C_Initialize belongs to the process: whoever comes second cannot have it otherwise. */
 const otherParameters = (path: string): HoldfastError =>

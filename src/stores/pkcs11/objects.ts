@@ -100,11 +100,49 @@ export function leadingName({ id, label }: ObjectName): ObjectName | undefined {
   return isGiven(label) ? { id: undefined, label } : undefined;
 }
 
-/** The URI attributes that select an object of this name. */
-export const uriName = ({ id, label }: ObjectName): [string, Uint8Array][] => [
-  ...(isGiven(id) ? [['id', id] as [string, Uint8Array]] : []),
-  ...(isGiven(label) ? [['object', label] as [string, Uint8Array]] : []),
+/**
+ * The URI attributes that select an object of this name.
+ *
+ * @param isAlone no other object has what is given of its name: then what is empty need not be said (RFC 7512 §2.3: an empty
+ * value leaves out those that have one)
+ */
+export function uriName({ id, label }: ObjectName, isAlone = false): [string, Uint8Array][] {
+  const isSaid = (value: Buffer | undefined): value is Buffer => value !== undefined && (!isAlone || value.length > 0);
+  return [
+    ...(isSaid(id) ? [['id', id] as [string, Uint8Array]] : []),
+    ...(isSaid(label) ? [['object', label] as [string, Uint8Array]] : []),
+  ];
+}
+
+/**
+ * Tells which names are the only ones, in each of these lists, with what is given of them. A name without anything is not;
+ * and where the address itself says that something is empty, nobody looked for the others.
+ */
+export function aloneIn(
+  { address: { id, object } }: Pick<Connection, 'address'>,
+  ...lists: readonly (readonly ObjectName[])[]
+): (name: ObjectName) => boolean {
+  if (id?.length === 0 || object?.length === 0) return () => false;
+  const counts = lists.map((list) => countParts(list));
+  return (name) => {
+    const parts = partsOf(name);
+    return parts.length > 0 && counts.every((count) => parts.some((part) => (count.get(part) ?? 0) <= 1));
+  };
+}
+
+function countParts(objects: readonly ObjectName[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const part of objects.flatMap(partsOf)) counts.set(part, (counts.get(part) ?? 0) + 1);
+  return counts;
+}
+
+const partsOf = ({ id, label }: ObjectName): string[] => [
+  ...(isGiven(id) ? [`id ${id.toString('hex')}`] : []),
+  ...(isGiven(label) ? [`label ${label.toString('hex')}`] : []),
 ];
+
+/** For objects that no URI can tell apart. */
+export const SAME_NAME = 'they have the same id and object: give them different ones first';
 
 /** `"web" (id 01)`, `with id 01`, `"web"`. */
 export function inWords({ id, label }: ObjectName): string {

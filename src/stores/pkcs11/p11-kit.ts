@@ -80,8 +80,9 @@ function readSettings(path: string): Settings {
   return new Map(lines.flatMap((match) => (match ? [[match[1] as string, match[2] as string]] : [])));
 }
 
-function inFolders(file: string, { moduleFolders }: Machine): string {
-  const paths = moduleFolders.map((folder) => join(folder, file));
+/** The first that has the file. */
+function inFolders(file: string, { moduleFolders, libraryFolders }: Machine): string {
+  const paths = [...moduleFolders, ...libraryFolders].map((folder) => join(folder, file));
   return paths.find((path) => existsSync(path)) ?? paths[0] ?? file;
 }
 

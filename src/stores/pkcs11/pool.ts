@@ -1,4 +1,4 @@
-import { orAborted } from '../../limits.ts';
+import { onAbort, orAborted } from '../../limits.ts';
 
 /** So many at a time, the rest in a queue. */
 export interface Places {
@@ -24,15 +24,16 @@ export function makePlaces(count: number): Places {
       }
       return new Promise<void>((resolve, reject) => {
         const enter = (): void => {
-          signal.removeEventListener('abort', leave);
+          stop();
           resolve();
         };
         const leave = (): void => {
           waiting.splice(waiting.indexOf(enter), 1);
+          stop();
           reject(signal.reason as Error);
         };
         waiting.push(enter);
-        signal.addEventListener('abort', leave, { once: true });
+        const stop = onAbort(signal, leave);
       });
     },
     give() {

@@ -50,16 +50,17 @@ const HASHES: ReadonlyMap<unknown, Hash> = new Map([
 /** Room for the signature of an 8192-bit RSA key, and for two numbers of a 521-bit curve. */
 const LONGEST_SIGNATURE = { RSA: 1024, EC: 132 } as const;
 
-/** One way to a signature: the mechanism, and what the token is given for it, made when it is its turn. */
+/** One way to a signature: the mechanism, and what the token is given for it. */
 export interface Way {
   readonly mechanism: number;
-  readonly input: () => Buffer;
+  readonly input: Buffer;
 }
 
 /**
  * The ways to this signature that the token offers, the best first. RSA: the token hashes where it can, as some forbid to
  * sign what they did not hash. ECDSA: the hash is made here, because every token signs a digest and few hash.
  *
+ * @param message the caller's, who may change it afterwards
  * @throws {HoldfastError} `ERR_OPTION_INVALID`, `ERR_KEY_UNSUPPORTED`
  */
 export function waysToSign(key: PrivateKey, mechanisms: Mechanisms, message: Uint8Array, hash: HashName): Way[] {
@@ -69,29 +70,32 @@ export function waysToSign(key: PrivateKey, mechanisms: Mechanisms, message: Uin
       hint: `use one of ${[...HASHES.keys()].join(', ')}`,
     });
   }
-  const copy = Buffer.from(message); // the message is the caller's, who may change it before its turn comes
-  const hashing: Way = { mechanism: known[key.type], input: () => copy };
-  const plain = plainWay(key, known, copy);
+  const [plain, hashing] = [key.type === 'RSA' ? CK.CKM_RSA_PKCS : CK.CKM_ECDSA, known[key.type]];
   // An empty buffer has no address, which modules refuse: the digest of an empty message is none.
-  const ways = (key.type === 'RSA' ? [hashing, plain] : [plain, hashing]).filter(
-    (one) => mechanisms.offers(one.mechanism) && (one === plain || copy.length > 0),
+  const offered = (key.type === 'RSA' ? [hashing, plain] : [plain, hashing]).filter(
+    (one) => mechanisms.offers(one) && (one === plain || message.length > 0),
   );
-  if (ways.length > 0) return ways.includes(plain) ? ways : [...ways, plain];
-  const missing = `${nameOfMechanism(plain.mechanism)} nor ${nameOfMechanism(hashing.mechanism)}`;
-  throw new HoldfastError(
-    'ERR_KEY_UNSUPPORTED',
-    `${key.description} cannot sign with ${hash}: the token offers neither ${missing}`,
-    { hint: 'use a key of another type, or another token (holdfast list shows what each offers)' },
-  );
+  if (offered.length === 0) {
+    const missing = `${nameOfMechanism(plain)} nor ${nameOfMechanism(hashing)}`;
+    throw new HoldfastError(
+      'ERR_KEY_UNSUPPORTED',
+      `${key.description} cannot sign with ${hash}: the token offers neither ${missing}`,
+      { hint: 'use a key of another type, or another token (holdfast list shows what each offers)' },
+    );
+  }
+  if (!offered.includes(plain)) offered.push(plain);
+  return offered.map((mechanism) => ({
+    mechanism,
+    input: mechanism === plain ? digestFor(key, known, message) : Buffer.from(message),
+  }));
 }
 
-function plainWay(key: PrivateKey, { node, digestInfo }: Hash, message: Buffer): Way {
-  const digest = (): Buffer => createHash(node).update(message).digest();
-  if (key.type === 'RSA') {
-    return { mechanism: CK.CKM_RSA_PKCS, input: () => Buffer.concat([Buffer.from(digestInfo, 'hex'), digest()]) };
-  }
+/** What is signed by a token that does not hash. */
+function digestFor(key: PrivateKey, { node, digestInfo }: Hash, message: Uint8Array): Buffer {
+  const digest = createHash(node).update(message).digest();
+  if (key.type === 'RSA') return Buffer.concat([Buffer.from(digestInfo, 'hex'), digest]);
   // ECDSA takes the leftmost bits of a longer digest (FIPS 186-5 §6.4.1); not every token cuts it by itself.
-  return { mechanism: CK.CKM_ECDSA, input: () => digest().subarray(0, key.orderSize) };
+  return digest.subarray(0, key.orderSize);
 }
 
 /**
@@ -110,7 +114,7 @@ export async function signOn(
 ): Promise<Buffer> {
   // Out of Node's pool, which Buffer.alloc does without, and blank: a module may say that it wrote more than it did.
   const output = Buffer.allocUnsafe(LONGEST_SIGNATURE[key.type]).fill(0);
-  const input = begin(pkcs11, session, key, ways, mechanisms).input();
+  const { input } = begin(pkcs11, session, key, ways, mechanisms);
   authenticate();
   const raw = await pkcs11.C_SignAsync(session, input, output);
   const signature = key.type === 'RSA' ? Buffer.from(raw) : ecdsaSignatureToDer(raw);

@@ -13,6 +13,8 @@ export interface Token {
   readonly model: string;
   readonly manufacturer: string;
   readonly flags: number;
+  /** Another one in this module has the same label and serial number: only its slot tells them apart. */
+  readonly hasTwin: boolean;
 }
 
 /** An idle PKCS#11 session on one token. While it lasts the module stays initialised and the login holds. */
@@ -54,7 +56,10 @@ export const uriOnToken = (
   token: Token,
   object: readonly (readonly [string, Uint8Array | string])[],
   keepPin = false,
-): string => uriWith(address, [['token', token.label], ['serial', token.serial], ...object], keepPin);
+): string => {
+  const slot: [string, string][] = token.hasTwin ? [['slot-id', String(ulongOf(token.slot))]] : [];
+  return uriWith(address, [['token', token.label], ['serial', token.serial], ...slot, ...object], keepPin);
+};
 
 /** What the URI says of the object, to be said of another token. */
 export const askedFor = ({ uri }: Address): (readonly [string, Uint8Array])[] =>
@@ -99,7 +104,7 @@ function tokensOf({ pkcs11, path }: ModuleUse): Token[] {
   const slots = guarded('ERR_TOKEN_FAILED', `the PKCS#11 module ${path} lists no tokens`, () =>
     pkcs11.C_GetSlotList(true),
   );
-  return slots.flatMap((slot) => {
+  const tokens = slots.flatMap((slot) => {
     try {
       const info = pkcs11.C_GetTokenInfo(slot);
       if ((info.flags & CKF.TOKEN_INITIALIZED) === 0) return [];
@@ -117,7 +122,11 @@ function tokensOf({ pkcs11, path }: ModuleUse): Token[] {
       return [];
     }
   });
+  return tokens.map((token) => ({ ...token, hasTwin: tokens.some((one) => one !== token && isTwin(one, token)) }));
 }
+
+const isTwin = (a: Pick<Token, 'label' | 'serial'>, b: Pick<Token, 'label' | 'serial'>): boolean =>
+  a.label === b.label && a.serial === b.serial;
 
 /** Fields are padded with blanks to their full length (PKCS#11 v2.40 §3.2); some modules pad with NUL. */
 export const unpadded = (text: string): string => text.replace(/[ \0]+$/, '');
