@@ -17,8 +17,11 @@ const REAL: Surroundings = { clock: () => performance.now(), random: () => Math.
 /** Failures in a row until a token is left alone. */
 const MOST = 3;
 
-/** Milliseconds for which it is: doubled with each failure more, of which a random quarter is left out at most. */
-const COOLING = { first: 1000, last: 30_000 } as const;
+/**
+ * Milliseconds for which it is: doubled with each failure more, of which a random quarter is left out at most. One call in two
+ * seconds hammers nothing, and a token that is back is found in that time however long it was away.
+ */
+const COOLING = { first: 500, last: 2000 } as const;
 
 /** The use of a token, and whom it costs something. */
 export interface Use {
