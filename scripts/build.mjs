@@ -19,7 +19,9 @@ if (status !== 0) process.exit(status ?? 1);
  * `credential_process` has a `~/.aws/config`.
  */
 const TOGETHER = {
-  main: ['main', 'settings', 'aws-config', 'credential-process'].map((name) => `cli-modules/${name}`).concat('turn'),
+  main: ['main', 'settings', 'aws-config', 'credential-process']
+    .map((name) => `cli-modules/${name}`)
+    .concat('turn', 'format-date'),
   buy: ['index', 'stores/file/index'],
   token: ['stores/pkcs11/index', 'stores/pkcs11/in-place'],
   write: ['serve/credentials-file', 'serve/file-target', 'serve/replace-file'],

@@ -3,7 +3,7 @@ import { HoldfastError } from './errors.ts';
 import { type IdentityOptions, withIdentity, withUris } from './identity.ts';
 import { interrupted } from './limits.ts';
 import { checkOptions } from './option-types.ts';
-import { requestSession, rootsOf } from './session.ts';
+import { type Grant, requestSession, rootsOf } from './session.ts';
 import type { Credentials } from './session-answer.ts';
 
 export interface RolesAnywhereInit extends IdentityOptions, SessionOptions {}
@@ -25,11 +25,15 @@ export interface RolesAnywhereProvider {
  * @throws {HoldfastError} see {@link withIdentity} and `createSession`
  */
 export async function getCredentials(options: RolesAnywhereInit): Promise<Credentials> {
+  return (await getGrant(options)).credentials;
+}
+
+/** {@link getCredentials} for those who keep them: with what is known of the service's clock. */
+export async function getGrant(options: RolesAnywhereInit): Promise<Grant> {
   const init = checkOptions(options);
   checkSession(init);
   const ca = await rootsOf(init); // before the key costs a login
-  const grant = await withIdentity(withPurpose(init), (identity) => requestSession(identity, init, { ca }));
-  return grant.credentials;
+  return withIdentity(withPurpose(init), (identity) => requestSession(identity, init, { ca }));
 }
 
 const withPurpose = (init: RolesAnywhereInit): RolesAnywhereInit => ({

@@ -58,14 +58,14 @@ export const holderInWords = (path: string): string | undefined => holderOf(path
  * was at is lost; who takes over begins anew.
  *
  * Only who has the second lock may remove the lock of a dead holder, and looks again before: otherwise the slower one of
- * two would remove the new lock of the quicker.
+ * two would remove the new lock of the quicker. The second lock of somebody who died over it is taken over just so, under
+ * a third: there is no other way to remove a file only if it still is what it was.
  */
 function takeOver(path: string, dead: string, self: string): boolean {
   const second = `${path}.over`;
   if (!lock(second, self)) {
     const holder = holderOf(second);
-    if (holder !== undefined && !isAlive(holder, second, self)) unlock(second);
-    return false;
+    if (holder === undefined || isAlive(holder, second, self) || !takeOver(second, holder, self)) return false;
   }
   try {
     if (holderOf(path) !== dead) return false;

@@ -12,6 +12,12 @@ export const COMMANDS = {
   help: 'print this, or the help of one command',
 } as const;
 
+/** Commands of the reference client that are not here yet, and what to do instead. */
+export const ABSENT: ReadonlyMap<string, string> = new Map([
+  ['serve', 'let the SDK run holdfast credential-process, or keep a credentials file filled with holdfast update'],
+  ['completion', 'run holdfast help for the commands, and holdfast help COMMAND for the flags of one'],
+]);
+
 export type CommandName = keyof typeof COMMANDS;
 
 /** What a command takes besides flags, in this order, as its help shows it. */

@@ -8,7 +8,10 @@ export interface Context {
   readonly words: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
-  /** Aborted by SIGINT and SIGTERM, with `ERR_INTERRUPTED` as the reason. A {@link LOGIN} on it says that a driver is next. */
+  /**
+   * Aborted by SIGINT and SIGTERM, with `ERR_INTERRUPTED` as the reason. A {@link LOGIN} on it says that a driver is next,
+   * {@link ASKING} a person.
+   */
   readonly signal: AbortSignal;
   /** The arguments received by name, never a value: `--role-arn and 2 words that belong to no flag`. */
   readonly received: string;
@@ -19,3 +22,6 @@ export interface Context {
  * until it returns a signal has to end the process by itself.
  */
 export const LOGIN = 'login';
+
+/** The event that a person is asked for a secret: they may take their time, or not be there. */
+export const ASKING = 'asking';

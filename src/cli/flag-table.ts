@@ -6,7 +6,7 @@ export interface Flag {
   readonly default?: string | number;
   /** Least and greatest value. */
   readonly range?: readonly [number, number];
-  /** The only values there are; matched exactly. */
+  /** The only values there are; matched exactly, besides `on` and `off`. */
   readonly choices?: readonly string[];
   /** Comes from no variable and no config file. */
   readonly secret?: true;

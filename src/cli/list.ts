@@ -1,7 +1,8 @@
+import { formatDate } from '../format-date.ts';
 import { HoldfastError, type KeyInfo, type KeyUri, type ListedToken, parseKeyUri, storeOf } from '../index.ts';
 import type { Context } from './context.ts';
 import { ONE_SHOT, secretFor, withModule } from './key-flags.ts';
-import { formatDate, type Output } from './output.ts';
+import type { Output } from './output.ts';
 
 /** Show what a store sees. Logs in only with `--login`. */
 export async function list(context: Context): Promise<void> {

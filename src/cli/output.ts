@@ -9,8 +9,8 @@ export interface Output {
    */
   result(data: string | Uint8Array): Promise<void>;
   error(thrown: unknown): void;
-  /** One line, and another for the hint, unless the level of the log is above it. */
-  tell(label: Exclude<Label, 'hint'>, message: string, hint?: string): void;
+  /** One line, and another for the hint, unless the level of the log is above it. With the code of what failed, if any. */
+  tell(label: Exclude<Label, 'hint'>, message: string, hint?: string, code?: string): void;
 }
 
 /** The output of the whole program, which says what is told of it. */
@@ -58,7 +58,7 @@ export function formatLine(label: Label, text: string, colour = false): string {
 interface Told {
   readonly label: Exclude<Label, 'hint'>;
   readonly message: string;
-  readonly code?: string;
+  readonly code?: string | undefined;
   readonly hint?: string | undefined;
 }
 
@@ -106,9 +106,6 @@ export const exitStatusOf = (thrown: unknown): number =>
 export const wantsColour = (stream: Sink, env: NodeJS.ProcessEnv): boolean =>
   stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
 
-/** UTC, whole seconds, as the reference client writes them: `2026-01-01T00:00:00Z`. */
-export const formatDate = (date: Date): string => date.toISOString().replace(/\.\d+Z$/, 'Z');
-
 export function makeOutput(stdout: Sink, stderr: Sink, env: NodeJS.ProcessEnv): ProgramOutput {
   let log: Log = { level: 'info', format: 'text' };
   const say = (told: Told): void => {
@@ -129,8 +126,8 @@ export function makeOutput(stdout: Sink, stderr: Sink, env: NodeJS.ProcessEnv): 
         });
       }),
     error: (thrown) => say(toldOf(thrown)),
-    tell: (label, message, hint) => {
-      if (isTold(label)) say({ label, message, hint });
+    tell: (label, message, hint, code) => {
+      if (isTold(label)) say({ label, message, hint, code });
     },
   };
 }

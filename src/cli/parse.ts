@@ -1,10 +1,10 @@
 import { HoldfastError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
-import { COMMANDS, type CommandName, isCommand } from './commands.ts';
+import { ABSENT, COMMANDS, type CommandName, isCommand } from './commands.ts';
 import { FLAGS } from './flag-table.ts';
 import { commandsOf, type FlagName, type FlagNameOf, flagOf, flagsOf } from './flags.ts';
 import { conflictIn } from './refusals.ts';
-import { type FlagValue, readBoolean, readInteger } from './values.ts';
+import { choiceOf, type FlagValue, readBoolean, readInteger } from './values.ts';
 
 /** A command line, understood. No error and no warning made from it repeats a value: any of them may be a secret. */
 export interface CommandLine {
@@ -19,10 +19,7 @@ export interface CommandLine {
   readonly places: readonly string[];
 }
 
-/**
- * The values of the flags, by type, whatever place they come from. An empty text counts as not given, as the reference
- * client has it.
- */
+/** The values of the flags, by type, whatever place they come from. An empty text counts as not given. */
 export interface Flags {
   text(name: FlagNameOf<'string'>): string | undefined;
   integer(name: FlagNameOf<'integer'>): number | undefined;
@@ -46,6 +43,7 @@ export interface Flags {
  */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   args.forEach(checkContinuation);
+  if (ABSENT.has(args[0] ?? '')) throw unknownCommand(args[0] as string); // its flags are unknown too
   const values = new Map<FlagName, FlagValue>();
   const words: string[] = [];
   const places: string[] = [];
@@ -70,8 +68,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
       if (inline === undefined) i += 1;
       const text = inline ?? args[i];
       if (text === undefined) throw usage(`flag needs an argument: --${name}`, `write --${name} VALUE`);
-      values.set(name, type === 'integer' ? readInteger(`--${name}`, text) : text);
-      checkChoice(name, text);
+      values.set(name, type === 'integer' ? readInteger(`--${name}`, text) : readText(name, text));
     }
     last = name;
   }
@@ -120,9 +117,11 @@ function splitFlag(arg: string): { name: FlagName; inline: string | undefined } 
 }
 
 /** One of the few texts there are. Another is repeated, as pflag does, only where it can hardly be a secret. */
-function checkChoice(name: FlagName, text: string): void {
+function readText(name: FlagName, text: string): string {
   const choices = flagOf(name)?.choices;
-  if (choices === undefined || text === '' || choices.includes(text)) return;
+  if (choices === undefined || text === '') return text;
+  const value = choiceOf(choices, text);
+  if (value !== undefined) return value;
   const isPlain = /^[A-Za-z0-9._-]{1,40}$/.test(text);
   throw new HoldfastError(
     'ERR_OPTION_INVALID',
@@ -143,6 +142,8 @@ function commandOf(word: string | undefined, values: ReadonlyMap<FlagName, FlagV
 
 /** A word that resembles no command may be anything, the second half of a passphrase too, and is not repeated. */
 export function unknownCommand(word: string): HoldfastError {
+  const instead = ABSENT.get(word);
+  if (instead !== undefined) return usage(`${word} is not here yet`, instead);
   const near = nearest(word, Object.keys(COMMANDS));
   if (near !== undefined) return usage(`unknown command "${word}"`, `did you mean ${near}?`);
   return usage('the first word is no command', 'run holdfast help for all of them. A value with spaces needs quotes');

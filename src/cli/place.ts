@@ -1,7 +1,8 @@
-import { mkdir, mkdtemp, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { HoldfastError, messageOf, systemCodeOf } from '../errors.ts';
+import { makeDirectory } from '../make-directory.ts';
 
 /** A directory for files that live as long as the command does. */
 export interface Place {
@@ -23,30 +24,16 @@ export async function makePlace(named: string | undefined): Promise<Place> {
     return place(directory, () => rm(directory, { recursive: true, force: true }));
   }
   const directory = resolve(named);
-  const made = await makeDirectory(directory).catch(refused(directory));
+  const made = madeAt(directory);
   // Only an empty directory goes: whatever somebody else put there stays.
   return place(directory, async () => made && (await rmdir(directory).catch(() => undefined)));
 }
 
-/**
- * Like mkdir with `recursive`, which never ends in Node.js where the parent exists and yet the system says ENOENT, as in
- * /proc.
- *
- * @returns whether it was made here
- */
-async function makeDirectory(directory: string): Promise<boolean> {
-  const make = async (): Promise<boolean> => {
-    await mkdir(directory, { mode: 0o700 });
-    return true;
-  };
+function madeAt(directory: string): boolean {
   try {
-    return await make();
+    return makeDirectory(directory);
   } catch (cause) {
-    const code = systemCodeOf(cause);
-    if (code === 'EEXIST' && (await stat(directory)).isDirectory()) return false;
-    if (code !== 'ENOENT') throw cause;
-    await makeDirectory(dirname(directory));
-    return await make();
+    return refused(directory)(cause);
   }
 }
 

@@ -2,6 +2,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { HoldfastError, SecretError } from '../errors.ts';
 import { Secret, type SecretRequest } from '../secret.ts';
+import { ASKING } from './context.ts';
 import { formatLine } from './output.ts';
 
 const CTRL_C = 0x03;
@@ -76,6 +77,7 @@ export async function promptSecret(request: SecretRequest, signal: AbortSignal):
   signal.throwIfAborted();
   const terminal = openTerminal();
   if (terminal === undefined) return undefined;
+  signal.dispatchEvent(new Event(ASKING));
   const editor = makeLineEditor();
   try {
     terminal.input.setRawMode(true);

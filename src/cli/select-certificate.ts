@@ -1,6 +1,7 @@
 import { type Certificate, parseCertificate } from '../certificate.ts';
 import { preference } from '../chain.ts';
 import { HoldfastError } from '../errors.ts';
+import { formatDate } from '../format-date.ts';
 import type { IdentityOptions } from '../identity.ts';
 import { secretAttributesOf } from '../pin-source.ts';
 import { storeOf } from '../stores/index.ts';
@@ -9,7 +10,6 @@ import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
 import { readSelector } from './cert-selector.ts';
 import type { Context } from './context.ts';
 import { goName, namesOf } from './go-name.ts';
-import { formatDate } from './output.ts';
 
 /** A certificate that may be meant. */
 export interface Candidate {

@@ -7,7 +7,7 @@ import { FLAGS } from './flag-table.ts';
 import { type FlagName, type FlagNameOf, flagOf, flagsOf, SETTINGS } from './flags.ts';
 import type { ProgramOutput } from './output.ts';
 import { type CommandLine, type Flags, type Found, flagsFrom } from './parse.ts';
-import { type FlagValue, readBooleanAnyCase, readInteger, type Written } from './values.ts';
+import { choiceOf, type FlagValue, readBooleanAnyCase, readInteger, type Written } from './values.ts';
 
 interface AwsPlaces {
   /** The strongest first. */
@@ -130,7 +130,9 @@ function read(name: FlagName, { text, origin }: Written): FlagValue {
   if (type === 'boolean') return readBooleanAnyCase(origin, text);
   if (type === 'integer') return readInteger(origin, text);
   const choices = flagOf(name)?.choices;
-  if (choices === undefined || choices.includes(text)) return text;
+  if (choices === undefined) return text;
+  const value = choiceOf(choices, text);
+  if (value !== undefined) return value;
   throw new HoldfastError('ERR_OPTION_INVALID', `the value of ${origin} is none that there is`, {
     hint: `write one of ${choices.join(', ')}`,
   });

@@ -24,31 +24,58 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /**
  * Does a name that somebody typed mean this one? In the reference client's form it must be the same text; in any other
- * (RFC 4514, OpenSSL, with or without spaces) it must have the same attributes, in whatever order.
+ * (RFC 4514, those of OpenSSL) it must have the same attributes, in whatever order.
  */
 export function namesTheSame(typed: string, name: Name): boolean {
   if (typed === goName(name)) return true;
-  const attributes = parseName(typed);
-  if (attributes === undefined) return false;
-  const written = name.map(({ type, text, der }) => `${type}=${text ?? `#${Buffer.from(der).toString('hex')}`}`);
-  return attributes.sort().join('\n') === written.sort().join('\n');
+  const attributes = typed.startsWith('/') ? parseSlashed(typed) : parseName(typed);
+  const written = name.map(({ type, text, der }) => `${type}=${text ?? `#${Buffer.from(der).toString('hex')}`}`).sort();
+  return attributes?.length === written.length && attributes.sort().every((one, at) => one === written[at]);
 }
 
-/** A value: characters, of which the special ones are escaped. White space around it does not count, unless escaped. */
-const PART = /\s*([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)\s*=\s*((?:\\[\s\S]|[^\\,+;])*)([,+;]|$)/y;
+const TYPE = '[A-Za-z][A-Za-z0-9-]*|\\d+(?:\\.\\d+)+';
+
+/**
+ * A value: characters, of which the special ones are escaped, or all in quotes, as OpenSSL has it. White space around it
+ * does not count, unless escaped.
+ */
+const PART = new RegExp(
+  `\\s*(${TYPE})\\s*=\\s*(?:"((?:\\\\[^]|[^\\\\"])*)"\\s*|((?!")(?:\\\\[^]|[^\\\\,+;])*))([,+;]|$)`,
+  'y',
+);
 
 /** `type=value` for each attribute; undefined for what is no name. */
 function parseName(typed: string): string[] | undefined {
   const found: string[] = [];
   PART.lastIndex = 0;
   for (let more = true; more; ) {
-    const [, type = '', value = '', separator = ''] = PART.exec(typed) ?? [];
-    const dotted = TYPES[type.toLowerCase()] ?? (type.includes('.') ? type : undefined);
+    const [, type = '', quoted, value = '', separator = ''] = PART.exec(typed) ?? [];
+    const dotted = dottedOf(type);
     if (dotted === undefined) return undefined;
-    found.push(`${dotted}=${textOfValue(value)}`);
+    found.push(`${dotted}=${quoted === undefined ? textOfValue(value) : unescaped(quoted)}`);
     more = separator !== '';
   }
   return found;
+}
+
+const dottedOf = (type: string): string | undefined =>
+  TYPES[type.toLowerCase()] ?? (type.includes('.') ? type : undefined);
+
+const SLASH = new RegExp(`(?<!\\\\)[/+](?=(?:${TYPE})=)`);
+
+/** `/C=DE/CN=web`, OpenSSL's old form: a slash that does not begin an attribute is part of a value. */
+function parseSlashed(typed: string): string[] | undefined {
+  const [head, ...parts] = typed.split(SLASH);
+  const found = parts.map((part) => {
+    const equals = part.indexOf('=');
+    const dotted = dottedOf(part.slice(0, equals));
+    const value = part
+      .slice(equals + 1)
+      .replace(/\\([/+])/g, '$1')
+      .replace(/(?:\\x[0-9A-F]{2})+/g, (octets) => Buffer.from(octets.replaceAll('\\x', ''), 'hex').toString('utf8'));
+    return dotted && `${dotted}=${value}`;
+  });
+  return head === '' && found.every((one) => one !== undefined) ? found : undefined;
 }
 
 function textOfValue(written: string): string {
@@ -58,8 +85,11 @@ function textOfValue(written: string): string {
     const value = read(Buffer.from(encoded, 'hex'));
     return (value && textIn(value)) ?? `#${encoded.toLowerCase()}`;
   }
-  // RFC 4514 §2.4: a backslash stands before the character itself, or before two hex digits for an octet of its UTF-8.
-  return text.replace(/(?:\\[0-9a-f]{2})+|\\([\s\S])/gi, (whole, character: string | undefined) =>
+  return unescaped(text);
+}
+
+/** RFC 4514 §2.4: a backslash stands before the character itself, or before two hex digits for an octet of its UTF-8. */
+const unescaped = (text: string): string =>
+  text.replace(/(?:\\[0-9a-f]{2})+|\\([\s\S])/gi, (whole, character: string | undefined) =>
     character === undefined ? Buffer.from(whole.replaceAll('\\', ''), 'hex').toString('utf8') : character,
   );
-}

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { checkSession } from '../check-session.ts';
 import { HoldfastError, messageOf } from '../errors.ts';
+import { formatDate } from '../format-date.ts';
 import { withIdentity, withUris } from '../identity.ts';
 import { checkOptions } from '../option-types.ts';
 import type { RolesAnywhereInit } from '../provider.ts';
@@ -10,7 +11,6 @@ import { requestSession, rootsOf } from '../session.ts';
 import type { Credentials } from '../session-answer.ts';
 import type { Context } from './context.ts';
 import { homeOf } from './find-config.ts';
-import { formatDate } from './output.ts';
 import { backOff, refreshTime, waitUntil } from './refresh-times.ts';
 import { checkRequired, explain, initFrom, plan, selected } from './session-flags.ts';
 import { askOnce } from './typed-secret.ts';
@@ -128,7 +128,9 @@ function writerOf(path: string, profile: string, { output, signal }: Context) {
     };
     const mode = await replaceFile(path, change, { signal });
     for (const [message, hint] of doubts) warn(message, hint);
-    if (mode & 0o004) warn(`every user can read ${printable(path)}`, `chmod 600 ${printable(path)}`);
+    // The path may be a link that leads elsewhere for another process, as /dev/stdout does.
+    const target = printable(targetOf(path));
+    if (mode & 0o004) warn(`every user can read ${target}`, `chmod 600 ${target}`);
   };
 }
 
@@ -141,7 +143,7 @@ const TRANSIENT: ReadonlySet<string> = new Set([
 
 const isTransient = (thrown: unknown): boolean => thrown instanceof HoldfastError && TRANSIENT.has(thrown.code);
 
-const wordsOf = (thrown: unknown): [message: string, hint: string | undefined] =>
+const wordsOf = (thrown: unknown): [message: string, hint: string | undefined, code: string] =>
   thrown instanceof HoldfastError
-    ? [`${thrown.message} (${thrown.code})`, thrown.hint]
-    : [`${messageOf(thrown)} (ERR_INTERNAL)`, undefined];
+    ? [thrown.message, thrown.hint, thrown.code]
+    : [messageOf(thrown), undefined, 'ERR_INTERNAL'];

@@ -45,5 +45,21 @@ export function readInteger(place: string, text: string): number {
   return match[1] === '-' && value !== 0 ? -value : value;
 }
 
+const SWITCHES: readonly (readonly string[])[] = [
+  ['on', 'true', '1', 'yes'],
+  ['off', 'false', '0', 'no'],
+];
+
+/**
+ * One of the few texts there are, as it stands among them. Where one is `off`, it and `on` may be written in any way that is
+ * usual for them: who turns something off must not fail at a word.
+ *
+ * @returns undefined for another
+ */
+export function choiceOf(choices: readonly string[], text: string): string | undefined {
+  const meant = choices.includes('off') ? SWITCHES.find((words) => words.includes(text.toLowerCase()))?.[0] : text;
+  return choices.find((choice) => choice === meant);
+}
+
 const invalid = (message: string, hint: string): HoldfastError =>
   new HoldfastError('ERR_OPTION_INVALID', message, { hint });

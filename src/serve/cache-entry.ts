@@ -1,5 +1,6 @@
-import { constants, lstatSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, lstatSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemCodeOf } from '../errors.ts';
 import type { Credentials } from '../session-answer.ts';
 import { type Content, haveContents, readRegular } from './cache-content.ts';
 import type { CacheKey } from './cache-key.ts';
@@ -8,6 +9,10 @@ import type { CacheKey } from './cache-key.ts';
 export interface CacheEntry {
   /** When it was left, milliseconds since 1970. */
   readonly at: number;
+  /** The same by a clock that nobody sets, milliseconds since the system started. */
+  readonly steady: number;
+  /** Milliseconds for which the credentials were good then, by the service's clock; 0 after a failure. */
+  readonly left: number;
   /** Undefined after a failure. */
   readonly credentials: Credentials | undefined;
 }
@@ -15,12 +20,14 @@ export interface CacheEntry {
 /** One file a key, in the private directory. */
 export interface CacheFile {
   readonly path: string;
-  /** Where the lock of it stands. */
+  /** Where the lock stands of who buys. */
   readonly turn: string;
+  /** Where the lock stands of who asks a person, while they may take their time. */
+  readonly asking: string;
   /** @returns undefined when there is none that is whole, ours, of this key and of what is in its files now */
   read(): CacheEntry | undefined;
   /**
-   * Replaces what is there, whatever it is.
+   * Replaces what is there, whatever it is; a directory only when it is empty.
    *
    * @param contents what was in the key's files before the session was bought
    * @throws {Error} a system error
@@ -42,19 +49,30 @@ export function cacheFileOf(directory: string, key: CacheKey): CacheFile {
   return {
     path,
     turn: `${path}.turn`,
+    asking: `${path}.asking`,
     read: () => parseEntry(readOwn(path), key),
     write(entry, contents) {
       const temporary = `${path}.${process.pid}${Math.random().toString(36).slice(1)}`;
       try {
         const text = JSON.stringify({ key: JSON.parse(key.text) as unknown, contents, ...entry });
         writeFileSync(temporary, text, { flag: 'wx', mode: 0o600 }); // O_EXCL: follows no link
-        renameSync(temporary, path);
+        replace(path, temporary);
       } catch (error) {
         rmSync(temporary, { force: true });
         throw error;
       }
     },
   };
+}
+
+function replace(path: string, by: string): void {
+  try {
+    renameSync(by, path);
+  } catch (error) {
+    if (systemCodeOf(error) !== 'EISDIR') throw error;
+    rmdirSync(path);
+    renameSync(by, path);
+  }
 }
 
 /**
@@ -83,21 +101,23 @@ function parseEntry(text: string | undefined, { text: key, files }: CacheKey): C
   if (text === undefined) return undefined;
   try {
     const entry = JSON.parse(text) as Record<string, unknown> & { credentials?: Record<string, unknown> };
-    const { at, credentials, contents } = entry;
-    if (JSON.stringify(entry.key) !== key || typeof at !== 'number') return undefined;
+    const { at, steady, left, credentials, contents } = entry;
+    if (JSON.stringify(entry.key) !== key || !isNumber(at) || !isNumber(steady) || !isNumber(left)) return undefined;
     if (!haveContents(files, contents as readonly Content[])) return undefined;
-    if (credentials === undefined) return { at, credentials };
+    if (credentials === undefined) return { at, steady, left, credentials };
     const { accessKeyId, secretAccessKey, sessionToken, accountId } = credentials;
     const expiration = new Date(credentials.expiration as string);
     const isWhole =
       isText(accessKeyId) && isText(secretAccessKey) && isText(sessionToken) && isText(accountId) && +expiration > 0;
     return isWhole
-      ? { at, credentials: { accessKeyId, secretAccessKey, sessionToken, accountId, expiration } }
+      ? { at, steady, left, credentials: { accessKeyId, secretAccessKey, sessionToken, accountId, expiration } }
       : undefined;
   } catch {
     return undefined;
   }
 }
+
+const isNumber = (value: unknown): value is number => typeof value === 'number';
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
@@ -107,6 +127,11 @@ export function sweep(directory: string, now: number): void {
     if (!name.startsWith(PREFIX)) continue;
     const path = join(directory, name);
     const since = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now;
-    if (now - since > LONGEST_LIFE) rmSync(path, { force: true });
+    if (now - since <= LONGEST_LIFE) continue;
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // A directory is nothing of ours.
+    }
   }
 }

@@ -1,4 +1,5 @@
 import { HoldfastError, ServiceError } from '../errors.ts';
+import { formatDate } from '../format-date.ts';
 import { type Entry, type Line, linesOf, type Section, sectionsOf } from './credentials-lines.ts';
 
 /** What a profile of the shared credentials file gets. */
@@ -31,9 +32,14 @@ export function setProfile(file: Uint8Array, profile: string, credentials: Profi
   const home = own.find(({ name }) => name === profile);
   const eol = [home?.header, ...lines].find((line) => line?.end)?.end ?? '\n';
   for (const section of own) {
-    if (section !== home) replace(section, values);
-    else if (isFlat(section)) replaceAndAdd(section, values, eol);
-    else gather(section, values, eol);
+    const isHome = section === home;
+    if (isFlat(section)) {
+      if (isHome) replaceAndAdd(section, values, eol);
+      else replace(section, values);
+    } else {
+      clear(section, values);
+      if (isHome) putOnTop(section, values, eol);
+    }
   }
   const added = home === undefined ? newSection(lines, profile, values, eol) : '';
   const data = Buffer.from(lines.map(({ text }) => text).join('') + added, 'latin1');
@@ -73,7 +79,7 @@ function valuesOf({ accessKeyId, secretAccessKey, sessionToken, expiration }: Pr
       hint: 'check the endpoint: those of AWS are letters, digits and signs without blanks',
     });
   }
-  const comment = `# holdfast: expires ${expiration.toISOString().replace(/\.\d+Z$/, 'Z')}`;
+  const comment = `# holdfast: expires ${formatDate(expiration)}`;
   return new Map([[OUR_COMMENT, comment], ...KEYS.map((key, at) => [key, `${key} = ${values[at]}`] as const)]);
 }
 
@@ -96,7 +102,7 @@ function replace({ entries }: Section, values: Values): Map<string, string> {
 
 /** Nothing in it is indented, nor what follows it. */
 const isFlat = ({ entries, next }: Section): boolean =>
-  entries.every(({ kind, line }) => kind === 'comment' || line.indent === '') && !next?.indent;
+  entries.every(({ kind, line }) => kind === 'comment' || line.depth === 0) && !next?.depth;
 
 function replaceAndAdd(section: Section, values: Values, eol: string): void {
   const left = replace(section, values);
@@ -111,12 +117,15 @@ function replaceAndAdd(section: Section, values: Values, eol: string): void {
   insertAfter(last, [...left.values()], eol);
 }
 
+function clear(section: Section, values: Values): void {
+  for (const entry of section.entries) if (isOurs(entry, values)) entry.line.text = remainder(entry, section, values);
+}
+
 /**
  * In an indented section a line more may make the next one part of a value. Directly below the header, indented as what
  * follows, ours are keys for everybody and leave the rest what it is.
  */
-function gather({ header, entries, next }: Section, values: Values, eol: string): void {
-  for (const entry of entries) if (isOurs(entry, values)) entry.line.text = '';
+function putOnTop({ header, entries, next }: Section, values: Values, eol: string): void {
   const follower = entries.find(({ kind, line }) => kind !== 'comment' && line.text !== '')?.line ?? next;
   const indent = follower?.indent ?? '';
   insertAfter(
@@ -124,6 +133,20 @@ function gather({ header, entries, next }: Section, values: Values, eol: string)
     [...values.values()].map((text) => indent + text),
     eol,
   );
+}
+
+/**
+ * What stays of a line of ours. Nothing, unless lines below it go on with its value for configparser and are headers or
+ * keys to others: they stay, and so does a key to which they belong, or they would become part of another value, or a
+ * header that is there already.
+ */
+function remainder(entry: Entry, { entries }: Section, values: Values): string {
+  const { kind, key, line, value } = entry;
+  const isNeeded = entries.some((one) => one.parent === entry && !isOurs(one, values));
+  if (kind !== 'key' || !isNeeded) return '';
+  // Empty, it has a subsection; otherwise a value.
+  const mark = value === '' ? '' : /^[#;]/.test(value) ? ` ${value.charAt(0)}` : ' -';
+  return `${line.indent}former_${key} =${mark}${line.end}`;
 }
 
 /** Also what only some SDKs take for a key of ours, and what is the rest of a value of ours for all. */

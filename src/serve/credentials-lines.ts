@@ -4,8 +4,10 @@
 export interface Line {
   /** As latin1, which keeps every octet, and with its end. */
   text: string;
-  /** The blanks before the body. */
+  /** As deep as the body stands, for lines of ours: in spaces and tabs, which are blanks to all readers. */
   readonly indent: string;
+  /** How many characters they are: what a configparser compares. */
+  readonly depth: number;
   /** Without blanks around it. */
   readonly body: string;
   /** Empty for a last line without one. */
@@ -43,10 +45,34 @@ export function linesOf(file: Uint8Array): Line[] {
 
 function lineOf(text: string): Line {
   const decoded = /[\x80-\xff]/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;
-  const body = decoded.trim();
-  const indent = decoded.slice(0, decoded.length - decoded.trimStart().length);
-  return { text, indent: body === '' ? '' : indent, body, end: /(?:\r\n|[\r\n])?$/.exec(text)?.[0] ?? '' };
+  // A byte order mark: some readers pass over it, for Python it is a character like any other.
+  const start = decoded.startsWith('\ufeff') ? 1 : 0;
+  const body = strip(decoded.slice(start));
+  const blanks = body === '' ? '' : decoded.slice(start, decoded.indexOf(body, start));
+  return {
+    text,
+    indent: blanks.replace(/[^\t ]/g, ' '),
+    depth: start === 0 ? blanks.length : 0,
+    body,
+    end: /(?:\r\n|[\r\n])?$/.exec(text)?.[0] ?? '',
+  };
 }
+
+/** What Python strips and JavaScript does not. */
+const MORE_BLANKS = String.fromCharCode(0x1c, 0x1d, 0x1e, 0x1f, 0x85);
+
+const isBlank = (character: string): boolean =>
+  (/\s/.test(character) && character !== '\ufeff') || MORE_BLANKS.includes(character);
+
+/** As Python does it. */
+function strip(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && isBlank(text.charAt(start))) start += 1;
+  while (end > start && isBlank(text.charAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+const plain = (name: string): string => (name.split(']')[0] as string).trim();
 
 /**
  * Understood as Python's configparser does it, on which the AWS CLI and boto3 stand. A line that is indented deeper than
@@ -59,27 +85,29 @@ export function sectionsOf(lines: readonly Line[]): Section[] {
   let level = 0;
   let isElsewhere = false;
   for (const line of lines) {
-    const { body, indent } = line;
+    const { body, depth } = line;
     if (body === '') continue;
     if (/^[#;]/.test(body)) {
-      section?.entries.push({ line, kind: 'comment', key: '', value: '', parent });
+      section?.entries.push({ line, kind: 'comment', key: '', value: '', parent: undefined });
       continue;
     }
-    const isNested = parent !== undefined && indent.length > level;
-    const name = /^\[(.+)\]/.exec(body)?.[1];
-    if (!isNested) level = indent.length;
+    const isNested = parent !== undefined && depth > level;
+    const name = /^\[(.+)\]/s.exec(body)?.[1];
+    if (!isNested) level = depth;
     if (name !== undefined && !isNested) {
       if (section) section.next = line;
-      section = { name, plainName: (name.split(']')[0] as string).trim(), header: line, entries: [] };
+      section = { name, plainName: plain(name), header: line, entries: [] };
       sections.push(section);
       parent = undefined;
       isElsewhere = false;
       continue;
     }
-    isElsewhere ||= name !== undefined;
-    const [, key = '', value = ''] = /^(.*?)\s*[=:]\s*(.*)$/s.exec(body) ?? [];
+    if (name !== undefined) isElsewhere = plain(name) !== section?.plainName;
+    const sign = body.search(/[=:]/);
+    const key = strip(body.slice(0, Math.max(sign, 0))).toLowerCase();
+    const value = sign < 0 ? '' : strip(body.slice(sign + 1));
     const kind = !isNested ? 'key' : isElsewhere ? 'foreign' : 'nested';
-    const entry: Entry = { line, kind, key: key.toLowerCase(), value, parent };
+    const entry: Entry = { line, kind, key, value, parent: isNested ? parent : undefined };
     if (!isNested) parent = section && entry;
     section?.entries.push(entry);
   }

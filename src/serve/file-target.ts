@@ -76,7 +76,11 @@ const HINTS: ReadonlyMap<string, string> = new Map([
   ['EROFS', 'name a file on a file system that is not read-only'],
   ['EBUSY', 'mount the directory, not the file: the file is replaced, not overwritten'],
   ['EACCES', 'let the user who runs this write the directory: the file is replaced, not overwritten'],
-  ['EPERM', 'owner and group of the file are kept: run this as its owner, who must be in that group, or as root'],
+  [
+    'EPERM fchown',
+    'owner and group of the file are kept: run this as its owner, who must be in that group, or as root',
+  ],
+  ['EPERM', 'name a file elsewhere: the system allows no new files or links there, or not to replace this one'],
   ['ENOTDIR', 'check the path: what should be a directory is a file'],
 ]);
 
@@ -84,7 +88,10 @@ const HINTS: ReadonlyMap<string, string> = new Map([
 export function unwritable(path: string, cause: unknown): HoldfastError {
   const code = systemCodeOf(cause) ?? messageOf(cause);
   return new HoldfastError('ERR_FILE_UNWRITABLE', `${printable(path)} cannot be written (${code})`, {
-    hint: HINTS.get(code) ?? 'check the path and the file system; the file is as it was',
+    hint:
+      HINTS.get(`${code} ${(cause as NodeJS.ErrnoException).syscall}`) ??
+      HINTS.get(code) ??
+      'check the path and the file system; the file is as it was',
     cause,
   });
 }

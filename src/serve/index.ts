@@ -1,5 +1,5 @@
 // Credentials for other processes.
-export { type SharedSessionOptions, sharedSession } from './cache.ts';
+export { type BoughtSession, type CacheClock, type SharedSessionOptions, sharedSession } from './cache.ts';
 export { type CacheKey, cacheKeyOf } from './cache-key.ts';
 export { checkProfileName, type ProfileCredentials, type ProfileText, setProfile } from './credentials-file.ts';
 export { targetOf } from './file-target.ts';

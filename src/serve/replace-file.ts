@@ -8,7 +8,6 @@ import {
   fstatSync,
   fsyncSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,6 +17,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { HoldfastError, systemCodeOf } from '../errors.ts';
+import { makeDirectory } from '../make-directory.ts';
 import { printable } from '../read-file.ts';
 import { holderInWords, takeTurn, turnWhen } from '../turn.ts';
 import { targetOf, unwritable } from './file-target.ts';
@@ -65,23 +65,21 @@ export async function replaceFile(
   }
 }
 
-/** Like mkdir with `recursive`, but private, and without its endless loop in /proc. */
-function makeDirectory(directory: string): void {
-  try {
-    mkdirSync(directory, 0o700);
-  } catch (cause) {
-    if (systemCodeOf(cause) === 'EEXIST') return;
-    if (systemCodeOf(cause) !== 'ENOENT' || dirname(directory) === directory) throw cause;
-    makeDirectory(dirname(directory));
-    mkdirSync(directory, 0o700);
-  }
-}
-
 async function turnAt(lock: string, path: string, signal: AbortSignal, patience: number): Promise<() => void> {
   const late = AbortSignal.timeout(patience);
   try {
     return await turnWhen(() => takeTurn(lock), AbortSignal.any([signal, late]));
   } catch (thrown) {
+    if (lstatSync(lock, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new HoldfastError(
+        'ERR_FILE_UNWRITABLE',
+        `${printable(path)} is not written: ${printable(lock)} is in the way`,
+        {
+          hint: 'remove that directory: the lock between those who write the file has this name',
+          cause: thrown,
+        },
+      );
+    }
     if (signal.aborted || !late.aborted) throw thrown;
     const holder = holderInWords(lock);
     const who = holder === undefined ? 'another one' : `another one (process ${printable(holder)})`;

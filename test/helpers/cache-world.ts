@@ -15,13 +15,19 @@ export const MINUTE = 60_000;
 export const NOW: number = Date.parse('2026-01-01T00:00:00Z');
 
 /** Made anew for each test. */
-export const world = { dir: '', certificate: '', bought: 0, now: NOW, told: [] as string[] };
+export const world = { dir: '', certificate: '', bought: 0, now: NOW, steady: 0, told: [] as string[] };
+
+/** Time goes by, as both clocks have it. */
+export function pass(milliseconds: number): void {
+  world.now += milliseconds;
+  world.steady += milliseconds;
+}
 
 /** For a test file: before each test, and after it. */
 export function makeWorld(): void {
   beforeEach(() => {
     const dir = mkdtempSync(join(tmpdir(), 'holdfast-cache-'));
-    Object.assign(world, { dir, certificate: join(dir, 'certificate.pem'), bought: 0, now: NOW, told: [] });
+    Object.assign(world, { dir, certificate: join(dir, 'certificate.pem'), bought: 0, now: NOW, steady: 0, told: [] });
     writeFileSync(world.certificate, 'A'.repeat(200)); // nobody looks into it here
   });
   afterEach(() => rmSync(world.dir, { recursive: true, force: true }));
@@ -35,23 +41,24 @@ export function keyOf(changes: Partial<RolesAnywhereInit> = {}): CacheKey {
 
 /** A session, and how many were bought for it. */
 export async function session(
-  changes: Partial<SharedSessionOptions> & { life?: number; key?: CacheKey } = {},
+  changes: Partial<SharedSessionOptions> & { life?: number; key?: CacheKey; skew?: number } = {},
 ): Promise<Credentials> {
-  const { life = 60 * MINUTE, key = keyOf(), ...rest } = changes;
+  const { life = 60 * MINUTE, key = keyOf(), skew = 0, ...rest } = changes;
   return sharedSession(key, {
     buy: async () => {
       world.bought += 1;
-      return {
+      const credentials = {
         accessKeyId: `ASIA${world.bought}`,
         secretAccessKey: 'secret',
         sessionToken: 'token',
         accountId: '111122223333',
-        expiration: new Date(world.now + life),
+        expiration: new Date(world.now + skew + life),
       };
+      return { credentials, skew };
     },
     signal: new AbortController().signal,
     tell: (label, message) => world.told.push(`${label}: ${message}`),
-    now: () => new Date(world.now),
+    clock: { now: () => world.now, steady: () => world.steady },
     ...rest,
   });
 }

@@ -46,7 +46,7 @@ export function oddFile(seed) {
 
   function section(name, isOwn) {
     isElsewhere = false;
-    const indent = once(['', '', '', '', '  ', '\t', '    ']);
+    const indent = once(['', '', '', '', '  ', '\t', '    ', '\u00a0', '\u3000 ']);
     const header = indent === '' || oneIn(2) ? '' : indent;
     const ours = isOwn ? ourLines() : [];
     // A header may be indented no deeper than what is above it, or it is none to Python.
@@ -158,7 +158,8 @@ export function checkOthers(file, data, credentials) {
   const fresh = ['accessKeyId', 'secretAccessKey', 'sessionToken'].map((name) => credentials[name]);
   const comment = `# holdfast: expires ${credentials.expiration.toISOString().slice(0, 19)}Z`;
   const lines = data.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
-  const isOurs = (line) => line.trim() === comment || fresh.some((value) => line.trimEnd().endsWith(` = ${value}`));
+  const isOurs = (line) =>
+    line.trimEnd().endsWith(comment) || fresh.some((value) => line.trimEnd().endsWith(` = ${value}`));
   const left = lines.filter((line) => !isOurs(line)).join('');
   const others = file.others.toString('latin1');
   if (!left.startsWith(others)) throw new Error('something else changed');

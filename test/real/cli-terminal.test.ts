@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
 import { canaries, vend } from '../helpers/canaries.ts';
-import { type CliIdentity, MAIN, makeCliIdentity, processArgs, start } from '../helpers/cli.ts';
+import { type CliIdentity, type Finished, MAIN, makeCliIdentity, processArgs, runCli, start } from '../helpers/cli.ts';
 import { testUnless } from '../helpers/exercised.ts';
 
 // A terminal of its own, made by script(1): the program asks on /dev/tty, and its stdin and stdout are files.
@@ -100,4 +100,16 @@ terminalTest('nothing but Enter, and a wrong passphrase', async () => {
   const wrong = await type('falsch\r');
   expect(wrong.complaint).toContain('ERR_SECRET_WRONG');
   expect(wrong.screen + wrong.complaint).not.toContain('falsch');
+});
+
+terminalTest('while the question stands there, one that has the passphrase is not kept waiting', async () => {
+  const passphrase = `gröẞe${canaries.passphrase}`;
+  let other: Promise<Finished> | undefined;
+  const { screen } = await asked((_, enter) => {
+    other = runCli([...processArgs(flags), `--pkcs8-password=${passphrase}`]);
+    // Only then does anybody answer.
+    void other.then(() => enter(`${passphrase}\r`));
+  });
+  expect(await other).toMatchObject({ status: 0, stderr: '' });
+  expect(screen).toContain('status 0');
 });

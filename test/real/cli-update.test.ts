@@ -5,8 +5,10 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -119,16 +121,18 @@ describe('holdfast update --once', () => {
   });
 
   test('tells who else can read it, and what keeps programs from it', async () => {
+    const target = join(realpathSync(home), 'open');
     mkdirSync(join(home, '.aws'));
-    writeFileSync(file, '[default]\naws_security_token = old\n[default]\n');
-    chmodSync(file, 0o644);
+    writeFileSync(target, '[default]\naws_security_token = old\n[default]\n');
+    chmodSync(target, 0o644);
+    symlinkSync(target, file);
     const { status, stderr } = await update(['--once']);
     expect(status).toBe(0);
     expect(stderr).toContain('holdfast: warning: the credentials file has the section [default] twice\n');
     expect(stderr).toContain(
       'holdfast: warning: the section [default] of the credentials file has an aws_security_token\n',
     );
-    expect(stderr).toContain(`holdfast: warning: every user can read ${file}\nholdfast: hint: chmod 600 ${file}\n`);
+    expect(stderr).toContain(`holdfast: warning: every user can read ${target}\nholdfast: hint: chmod 600 ${target}\n`);
   });
 
   test.each<[what: string, more: string[], flags: Flags, code: string]>([
@@ -202,6 +206,14 @@ describe('holdfast update', () => {
     });
     expect(stderr).toMatch(/^holdfast: warning: .*\(ERR_SERVICE_FAILED\)$/m);
     expect(readFileSync(file, 'utf8')).toMatch(section('default'));
+  });
+
+  test('tells programs the code of what failed', async () => {
+    instead = FAILURE;
+    const { stderr } = await whileUpdating(['--max-attempts', '1', '--log-format=json'], (one) =>
+      one.saw('the next try'),
+    );
+    expect(JSON.parse(stderr.split('\n')[0] as string)).toMatchObject({ level: 'warn', code: 'ERR_SERVICE_FAILED' });
   });
 
   test('ends at the start with what will not mend itself', async () => {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +9,7 @@ import { setProfile } from '../../src/serve/credentials-file.ts';
 import { vend } from '../helpers/canaries.ts';
 import { type CliIdentity, type Finished, makeCliIdentity, processArgs, start, startCli } from '../helpers/cli.ts';
 import { testUnless } from '../helpers/exercised.ts';
+import { type BotocoreRead, checkIndented, readWithBotocore } from '../helpers/indented-credentials.mjs';
 import { newCredentials, oddFile, PROFILE } from '../helpers/odd-credentials.mjs';
 
 // Programs of others that read the credentials file. Debian's, not a version manager's.
@@ -35,16 +35,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-interface Read {
-  readonly error?: string;
-  readonly keys?: readonly string[];
-  readonly others?: Readonly<Record<string, object>>;
-}
-
 botoTest('botocore reads what was written into 400 odd files, and the other profiles as before', () => {
-  const script = fileURLToPath(new URL('../helpers/read-profiles.py', import.meta.url));
-  const read = (paths: readonly string[]): Read[] =>
-    JSON.parse(execFileSync(PYTHON, [script, PROFILE, ...paths], { encoding: 'utf8' })) as Read[];
   const cases = Array.from({ length: 400 }, (_, at) => {
     const file = oddFile(at);
     const credentials = newCredentials(at);
@@ -53,23 +44,27 @@ botoTest('botocore reads what was written into 400 odd files, and the other prof
     writeFileSync(after, setProfile(file.data, PROFILE, credentials).data);
     return { file, credentials, before, after };
   });
-  const was = read(cases.map(({ before }) => before));
-  const is = read(cases.map(({ after }) => after));
+  const was = readWithBotocore(cases.map(({ before }) => before));
+  const is = readWithBotocore(cases.map(({ after }) => after));
   let compared = 0;
   for (const [at, { file, credentials }] of cases.entries()) {
-    const { keys, others, error } = is[at] as Read;
+    const { keys, others, error } = is[at] as BotocoreRead;
     // What it refuses as a whole is none of our doing.
     if (file.isTwice || !file.isUtf8 || file.hasBom) expect(error).toBe('ConfigParseError');
     else {
       expect([at, error]).toEqual([at, undefined]);
       expect(keys).toEqual([credentials.accessKeyId, credentials.secretAccessKey, credentials.sessionToken]);
     }
-    const before = (was[at] as Read).others;
+    const before = (was[at] as BotocoreRead).others;
     if (others === undefined || before === undefined || file.hasKeysInValues) continue;
     expect(others).toEqual({ [PROFILE]: {}, ...before });
     compared += 1;
   }
   expect(compared).toBeGreaterThan(100);
+});
+
+botoTest('what botocore could read of 400 files full of indented lines, it can read after', () => {
+  expect(checkIndented(setProfile, 1, 400)).toBeGreaterThan(150);
 });
 
 const expiryIn = (file: string): string =>

@@ -20,7 +20,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { targetOf } from '../../src/serve/file-target.ts';
+import { targetOf, unwritable } from '../../src/serve/file-target.ts';
 import { replaceFile } from '../../src/serve/replace-file.ts';
 import { testUnless } from '../helpers/exercised.ts';
 import { rejectionOf, thrownBy } from '../helpers/thrown.ts';
@@ -180,6 +180,23 @@ describe('refused, and nothing is written', () => {
     writeFileSync(file, 'old\n', { mode: 0o200 });
     expect((await rejectionOf(append(file))).code).toBe('ERR_FILE_UNREADABLE');
     expect(readdirSync(place)).toEqual(['credentials']);
+  });
+
+  test('a directory that has the name of the lock', async () => {
+    mkdirSync(`${file}.holdfast-lock`);
+    const { code, message, hint } = await rejectionOf(append(file));
+    expect(code).toBe('ERR_FILE_UNWRITABLE');
+    expect(message).toBe(`${file} is not written: ${file}.holdfast-lock is in the way`);
+    expect(hint).toMatch(/^remove that directory/);
+    expect(readdirSync(place)).toEqual(['credentials.holdfast-lock']);
+  });
+
+  test.each([
+    ['fchown', /^owner and group of the file are kept/],
+    ['symlink', /^name a file elsewhere/],
+  ])('what the system does not permit: %s', (syscall, hint) => {
+    const cause = Object.assign(new Error('EPERM'), { code: 'EPERM', syscall });
+    expect(unwritable(file, cause).hint).toMatch(hint);
   });
 
   test('a file of 17 MiB', async () => {

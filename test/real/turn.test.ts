@@ -63,8 +63,8 @@ describeLinux('the turn among processes', () => {
 
   test('of a process that ended, and that nobody has asked about, is taken over', async () => {
     const path = join(dir, 'zombie');
-    // `exec` leaves the shell's child to a program that never asks for it.
-    const parent = start(['-c', 'true & echo "$!."; exec sleep 600'], { program: '/bin/sh' });
+    // `exec` leaves the shell's child, which ends later, to a program that never asks for it.
+    const parent = start(['-c', 'sleep 0.5 & echo "$!."; exec sleep 600'], { program: '/bin/sh' });
     try {
       await parent.saw('.');
       const pid = Number.parseInt(parent.seen.stdout, 10);

@@ -1,7 +1,8 @@
 import { lstatSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { expect, test } from '@jest/globals';
+import { afterEach, expect, jest, test } from '@jest/globals';
 import { HoldfastError, ServiceError } from '../../src/errors.ts';
-import { describeLinux, entry, makeWorld, names, session, world } from '../helpers/cache-world.ts';
+import type { BoughtSession } from '../../src/serve/index.ts';
+import { describeLinux, entry, keyOf, makeWorld, names, session, world } from '../helpers/cache-world.ts';
 import { rejectionOf } from '../helpers/thrown.ts';
 
 makeWorld();
@@ -80,5 +81,99 @@ describeLinux('while another process buys', () => {
     expect(names()).toHaveLength(1);
     await session(); // a failure before this one began is none of its own
     expect([world.bought, names()]).toEqual([1, [expect.not.stringContaining('turn')]]);
+  });
+
+  test.each([
+    ['a deadline', { deadline: 100 }],
+    ['no deadline after half a minute', { deadline: undefined }],
+  ])('and does not go on, it is not waited for any longer: %s', async (_, changes) => {
+    const { turn, path } = await occupied();
+    if (changes.deadline === undefined) hurryUp();
+    // Several that gave up do not wait for each other.
+    await Promise.all([session(changes), session(changes), session(changes)]);
+    expect(world.told).toContainEqual(
+      expect.stringMatching(
+        `^note: the other holdfast \\(process ${process.ppid}\\) is not done after \\d+ s: this one`,
+      ),
+    );
+    expect(world.told).toContainEqual(expect.stringMatching(/^debug: cache: miss in .+ \(waited \d+ s for another/));
+    expect(lstatSync(turn).isSymbolicLink()).toBe(true);
+    const before = world.bought;
+    await session(changes); // what they bought they left
+    expect([world.bought, lstatSync(path).isFile()]).toEqual([before, true]);
+  });
+
+  /** From now on a minute passes at each look at the steady clock. */
+  function hurryUp(): void {
+    let time = process.hrtime.bigint();
+    jest.spyOn(process.hrtime, 'bigint').mockImplementation(() => {
+      time += 16_000_000_000n;
+      return time;
+    });
+  }
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+
+  test('and fails the service alone, it does not take away what another one left', async () => {
+    await occupied();
+    const refusal = new ServiceError('ERR_SERVICE_FAILED', 'no');
+    const buy = async (): Promise<never> => {
+      await session({ deadline: 1 });
+      throw refusal;
+    };
+    expect(await rejectionOf(session({ deadline: 1, buy }))).toBe(refusal);
+    await session();
+    expect(world.bought).toBe(1);
+  });
+});
+
+describeLinux('while a person is asked', () => {
+  /** Somebody who is asked, and when they may answer. */
+  function asked(): { readonly isAsked: Promise<void>; readonly done: Promise<unknown>; readonly answer: () => void } {
+    let [ask, answer] = [(): void => {}, (): void => {}];
+    const isAsked = new Promise<void>((resolve) => {
+      ask = resolve;
+    });
+    const isAnswered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const buy = async (handOver: () => void): Promise<BoughtSession> => {
+      handOver();
+      ask();
+      await isAnswered;
+      return { credentials: await session({ key: keyOf({ roleSessionName: 'me' }) }) };
+    };
+    return { isAsked, done: session({ asks: true, buy }), answer };
+  }
+
+  test('those who have the secret do not wait', async () => {
+    const person = asked();
+    await person.isAsked;
+    await session();
+    expect([world.bought, world.told.filter((line) => line.startsWith('note'))]).toEqual([1, []]);
+    person.answer();
+    await person.done;
+    expect(names().filter((name) => /turn|asking/.test(name))).toEqual([]);
+  });
+
+  test('those who would ask as well do, and take what was bought with the answer', async () => {
+    const person = asked();
+    await person.isAsked;
+    const waiting = Array.from({ length: 3 }, () => session({ asks: true, buy: () => Promise.reject(new Error()) }));
+    await Promise.race([...waiting, new Promise((resolve) => setTimeout(resolve, 300))]);
+    person.answer();
+    expect(new Set(await Promise.all([person.done, ...waiting])).size).toBe(4);
+    expect(world.bought).toBe(1);
+    expect(names().filter((name) => /turn|asking/.test(name))).toEqual([]);
+  });
+
+  test('and does not answer, others ask in the end', async () => {
+    const person = asked();
+    await person.isAsked;
+    await session({ asks: true, deadline: 50 });
+    expect(world.bought).toBe(1);
+    person.answer();
+    await person.done;
   });
 });

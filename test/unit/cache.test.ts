@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
-import type { Credentials } from '../../src/session-answer.ts';
+import type { BoughtSession } from '../../src/serve/index.ts';
 import {
   describeLinux,
   entry,
@@ -24,6 +24,7 @@ import {
   makeWorld,
   NOW,
   names,
+  pass,
   runtime,
   session,
   world,
@@ -74,9 +75,9 @@ describeLinux('a session in the cache', () => {
   });
 
   test('whose certificate is replaced while it is bought is not one of the new certificate', async () => {
-    const slow = async (): Promise<Credentials> => {
+    const slow = async (): Promise<BoughtSession> => {
       writeFileSync(world.certificate, 'B'.repeat(200));
-      return session();
+      return { credentials: await session() };
     };
     await session({ buy: slow, key: keyOf({ roleSessionName: 'me' }) });
     await session({ key: keyOf({ roleSessionName: 'me' }) });
@@ -90,14 +91,51 @@ describeLinux('a session in the cache', () => {
     [-MINUTE, 2],
   ])('with %d ms left: bought %d times', async (left, times) => {
     await session();
-    world.now += 60 * MINUTE - left;
+    pass(60 * MINUTE - left);
     await session();
     expect(world.bought).toBe(times);
   });
 
-  test('that seems to live longer than was asked for: the clock was set back', async () => {
+  test.each([
+    ['behind', 90],
+    ['behind', 20],
+    ['ahead', -90],
+    ['ahead', -20],
+  ])('is good for as long as the service says, where our clock is %s (%d minutes)', async (_, minutes) => {
+    const skew = minutes * MINUTE;
+    const { expiration } = await session({ skew });
+    pass(44 * MINUTE);
+    expect((await session({ skew })).expiration).toEqual(expiration); // as the service has it
+    expect([expiration, world.bought]).toEqual([new Date(NOW + skew + 60 * MINUTE), 1]);
+    pass(MINUTE);
+    await session({ skew });
+    expect(world.bought).toBe(2);
+  });
+
+  test('is good for no longer than was asked for, where nobody has said how wrong our clock is', async () => {
+    await session({ life: 150 * MINUTE });
+    pass(45 * MINUTE);
     await session();
-    world.now -= 30 * MINUTE;
+    expect(world.bought).toBe(2);
+  });
+
+  test.each([
+    ['back by more than has passed', 10, -30, 2],
+    ['back by less than has passed, with 14 minutes left', 46, -30, 2],
+    ['back by less than has passed, with 20 minutes left', 40, -30, 1],
+    ['on, as after a suspension', 10, 40, 2],
+    ['right by a second, at once', 0, -1 / 60, 1],
+  ])('after a clock was set %s', async (_, passed, set, times) => {
+    await session();
+    pass(passed * MINUTE);
+    world.now += set * MINUTE;
+    await session();
+    expect(world.bought).toBe(times);
+  });
+
+  test('of before the system was started is none of now', async () => {
+    await session();
+    world.steady -= MINUTE;
     await session();
     expect(world.bought).toBe(2);
   });
@@ -122,6 +160,8 @@ describeLinux('an entry that is not as we leave it is replaced', () => {
     ['without an end', (path) => writeFileSync(path, readFileSync(path, 'utf8').replace('"expiration"', '"x"'))],
     ['larger than any', (path) => writeFileSync(path, readFileSync(path, 'utf8').padEnd(100_000))],
     ['JSON of another kind', (path) => writeFileSync(path, '[null]')],
+    ['without how long it is good', (path) => writeFileSync(path, readFileSync(path, 'utf8').replace('"left"', '"x"'))],
+    ['an empty directory', (path) => rmSync(path) ?? mkdirSync(path)],
   ])('%s', async (_, spoil) => {
     await session();
     spoil(entry());
@@ -152,11 +192,11 @@ describeLinux('an entry that is not as we leave it is replaced', () => {
     expect(statSync(entry()).uid).toBe(process.geteuid?.());
   });
 
-  test('a directory cannot be: the session is bought each time', async () => {
+  test('a directory in which something is cannot be: the session is bought each time', async () => {
     await session();
     const path = entry();
     rmSync(path);
-    mkdirSync(path);
+    mkdirSync(join(path, 'a'), { recursive: true });
     await session();
     await session();
     expect(world.bought).toBe(3);
@@ -174,6 +214,19 @@ describeLinux('an entry that is not as we leave it is replaced', () => {
     utimesSync(entry(), hours(12), hours(12));
     await session({ key: keyOf({ roleSessionName: 'me' }) });
     expect(names()).toHaveLength(2);
+  });
+
+  test('a directory with such a name stops nothing', async () => {
+    await session({ key: keyOf({ roleSessionName: 'me' }) });
+    const [strange, old] = ['session-a', 'session-b'].map((name) => join(runtime(), name)) as [string, string];
+    mkdirSync(join(strange, 'a'), { recursive: true });
+    writeFileSync(old, '');
+    for (const path of [strange, old]) utimesSync(path, 1, 1);
+    await session();
+    expect([existsSync(strange), existsSync(old)]).toEqual([true, false]);
+    await session();
+    expect(world.bought).toBe(2);
+    expect(world.told.join()).not.toContain('nothing was left');
   });
 });
 

@@ -1,16 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { credentialJson } from '../../src/cli/credential-process.ts';
 import { shellQuote } from '../../src/cli/local.ts';
-import {
-  exitStatusOf,
-  formatDate,
-  formatError,
-  formatLine,
-  makeOutput,
-  type Sink,
-  wantsColour,
-} from '../../src/cli/output.ts';
+import { exitStatusOf, formatError, formatLine, makeOutput, type Sink, wantsColour } from '../../src/cli/output.ts';
 import { type ERROR_CODES, HoldfastError, SecretError } from '../../src/errors.ts';
+import { formatDate } from '../../src/format-date.ts';
 import { rejectionOf } from '../helpers/thrown.ts';
 
 /** A stream that remembers, and fails when told. */
@@ -136,6 +129,7 @@ describe('the log', () => {
         for (const label of ['note', 'touch', 'debug'] as const) output.tell(label, 'x');
         output.error(new SecretError('ERR_SECRET_LOCKED', 'locked', { hint: 'one:\n  a\n  b' }));
         output.error(new TypeError('x is not a function'));
+        output.tell('warning', 'down', undefined, 'ERR_SERVICE_FAILED');
       });
       expect(told).toEqual([
         { time, level: 'warn', message: 'careful', hint: 'look' },
@@ -144,6 +138,7 @@ describe('the log', () => {
         { time, level: 'debug', message: 'x' },
         { time, level: 'error', code: 'ERR_SECRET_LOCKED', message: 'locked', hint: 'one:\na\nb' },
         { time, level: 'error', code: 'ERR_INTERNAL', message: 'x is not a function', hint: expect.any(String) },
+        { time, level: 'warn', code: 'ERR_SERVICE_FAILED', message: 'down' },
       ]);
       expect(Object.keys(told[4] as object)).toEqual(['time', 'level', 'code', 'message', 'hint']);
     });

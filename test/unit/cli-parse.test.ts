@@ -130,6 +130,15 @@ describe('commands and words', () => {
     expect(failure('frobnicate')[2]).toMatch(/^run holdfast help/);
   });
 
+  test.each([
+    ['serve', '--port', '9911'],
+    ['completion', 'bash'],
+    ['--debug', 'serve'],
+  ])('%s %s %s', (...args) => {
+    const [code, message] = failure(...args);
+    expect([code, message]).toEqual(['ERR_USAGE', expect.stringMatching(/^(serve|completion) is not here yet$/)]);
+  });
+
   test('half a passphrase is taken for the command, and is not repeated', () => {
     const error = thrownBy(() => parseCommandLine(['--pkcs8-password', 'my', 'secretpass', CP]));
     expect(error).toMatchObject({ code: 'ERR_USAGE', message: 'the first word is no command' });

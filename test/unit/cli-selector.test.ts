@@ -164,6 +164,10 @@ describe('a name that somebody typed', () => {
     'dc=x;cn=web\\20;ou=b;ou=a;o=M\\C3\\BCller\\2C S\\c3\\b6hne;c=DE',
     'DC = x , CN = web\\  , OU=a+OU=b, O=Müller\\, Söhne, 2.5.4.6=DE',
     'DC=#160178,CN=web\\ ,OU=a,OU=b,O=Müller\\, Söhne,C=DE',
+    'C = DE, O = "Müller, Söhne", OU = a + OU = b, CN = "web ", DC = x',
+    'C = DE, O = "M\\C3\\BCller, S\\C3\\B6hne" , OU = "\\a", OU = b, CN = "web ", DC = x',
+    '/C=DE/O=Müller, Söhne/OU=a/OU=b/CN=web /DC=x',
+    '/C=DE/O=M\\xC3\\xBCller, S\\xC3\\xB6hne/OU=a+OU=b/CN=web /DC=x',
   ])('%s', (typed) => {
     expect(namesTheSame(typed, subject)).toBe(true);
   });
@@ -177,8 +181,27 @@ describe('a name that somebody typed', () => {
     'C=DE,O=Müller, Söhne,OU=a,OU=b,CN=web\\ ,DC=x',
     'C=DE,XX=Müller\\, Söhne,OU=a,OU=b,CN=web\\ ,DC=x',
     'C=DE,O=Müller\\, Söhne,OU=a,OU=b,CN=web\\ ,DC=x,',
+    'C=DE,O="Müller, Söhne,OU=a,OU=b,CN=web\\ ,DC=x',
+    'C=DE,O="Müller, Söhne"x,OU=a,OU=b,CN=web\\ ,DC=x',
+    '/C=DE/O=Müller, Söhne/OU=a/OU=b/CN=web/DC=x',
+    'x/C=DE/O=Müller, Söhne/OU=a/OU=b/CN=web /DC=x',
+    '/x/C=DE/O=Müller, Söhne/OU=a/OU=b/CN=web /DC=x',
   ])('not %j', (typed) => {
     expect(namesTheSame(typed, subject)).toBe(false);
+  });
+
+  test.each<[typed: string, attributes: Written[], isSame: boolean]>([
+    ['CN=web,O=Acme', [['O', 'Acme\n2.5.4.3=web']], false], // one attribute that looks like two
+    ['O=Acme\n2.5.4.3\\=web', [['O', 'Acme\n2.5.4.3=web']], true],
+    ['/CN=a/b', [['CN', 'a/b']], true],
+    ['/CN=a\\/O=b', [['CN', 'a/O=b']], true],
+    ['/CN=say "x", \\ +', [['CN', 'say "x", \\ +']], true],
+    ['CN = "say \\"x\\", \\\\ +"', [['CN', 'say "x", \\ +']], true],
+    ['CN = "#160178"', [['CN', '#160178']], true],
+    ['/', [], false],
+    ['/x', [], false],
+  ])('%j and %j: %j', (typed, attributes, isSame) => {
+    expect(namesTheSame(typed, namesOf(certificateOf(nameOf(attributes))).subject)).toBe(isSame);
   });
 });
 

@@ -24,6 +24,20 @@ test('another command gets its own of the settings', async () => {
   expect([...flags.origins.keys()].sort()).toEqual(['pkcs11-lib', 'strict-files']);
 });
 
+test.each([
+  ['on', ['on', 'ON', 'true', '1', 'Yes']],
+  ['off', ['off', 'Off', 'FALSE', '0', 'no']],
+])('%s is understood in every usual way, from every place', async (meant, ways) => {
+  for (const way of ways) {
+    const worlds: World[] = [
+      { args: [`--cache=${way}`], env: { HOLDFAST_CACHE: meant === 'on' ? 'off' : 'on' } },
+      { env: { HOLDFAST_CACHE: way } },
+      { config: `cache = ${way}` },
+    ];
+    for (const world of worlds) expect((await settingsIn(world)).flags.text('cache')).toBe(meant);
+  }
+});
+
 describe('endpoints that the SDKs are told to ignore', () => {
   const endpoint = 'https://gateway.example';
   const url = { AWS_ENDPOINT_URL_ROLESANYWHERE: endpoint, AWS_ENDPOINT_URL: endpoint };
@@ -111,6 +125,12 @@ describe('a bad value is named by its place, and not repeated', () => {
       { env: { HOLDFAST_LOG_LEVEL: '1h' } },
       'ERR_OPTION_INVALID',
       /^the value of HOLDFAST_LOG_LEVEL is none that there is$/,
+    ],
+    [
+      'on or off',
+      { env: { HOLDFAST_CACHE: 'perhaps' } },
+      'ERR_OPTION_INVALID',
+      /^the value of HOLDFAST_CACHE is none that there is$/,
     ],
     [
       'one of few, in the file',

@@ -4,26 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { checkProfileName, setProfile } from '../../src/serve/credentials-file.ts';
+import { filled, NEW, set } from '../helpers/filled-profile.ts';
 import { checkOthers, newCredentials, oddFile, PROFILE } from '../helpers/odd-credentials.mjs';
 import { thrownBy } from '../helpers/thrown.ts';
-
-const NEW = {
-  accessKeyId: 'ASIANEW',
-  secretAccessKey: 'se/cr+et',
-  sessionToken: 'to/ke+n==',
-  expiration: new Date('2026-01-01T00:00:00.999Z'),
-};
-
-/** A file after the change; `{C}`, `{A}`, `{S}`, `{T}` stand for our lines without their ends. */
-const filled = (text: string): string =>
-  text
-    .replaceAll('{C}', '# holdfast: expires 2026-01-01T00:00:00Z')
-    .replaceAll('{A}', 'aws_access_key_id = ASIANEW')
-    .replaceAll('{S}', 'aws_secret_access_key = se/cr+et')
-    .replaceAll('{T}', 'aws_session_token = to/ke+n==');
-
-const set = (text: string, profile = 'build'): string =>
-  setProfile(Buffer.from(text, 'latin1'), profile, NEW).data.toString('latin1');
 
 const ALL = '{C}\n{A}\n{S}\n{T}\n';
 const long = `x = ${'y'.repeat(200_000)}\n`;
@@ -151,28 +134,6 @@ describe('a profile is filled, and nothing else changes', () => {
       `[build]\naws_access_key_id_old = 1\nx_aws_session_token = 2\n${ALL}`,
     ],
     ['keys before any section', 'aws_access_key_id = a\n', `aws_access_key_id = a\n\n[build]\n${ALL}`],
-    ['indented keys', '[build]\n  aws_access_key_id = a\n  x = 1\n', '[build]\n  {C}\n  {A}\n  {S}\n  {T}\n  x = 1\n'],
-    [
-      'a subsection',
-      '[build]\ns3 =\n  aws_access_key_id = nested\n  a = 1\nx = 1\naws_access_key_id = a\n',
-      `[build]\n${ALL}s3 =\n  aws_access_key_id = nested\n  a = 1\nx = 1\n`,
-    ],
-    [
-      'an indented header after it',
-      '[build]\n  x = 1\n  [other]\n  y = 1\n',
-      '[build]\n  {C}\n  {A}\n  {S}\n  {T}\n  x = 1\n  [other]\n  y = 1\n',
-    ],
-    [
-      'what is a key to some and the rest of a value to others',
-      '[build]\nx = 1\n  aws_access_key_id = a\n  y = 2\n',
-      `[build]\n${ALL}x = 1\n  y = 2\n`,
-    ],
-    ['a value of ours that goes on', '[build]\naws_session_token = abc\n  def==\nx = 1\n', `[build]\n${ALL}x = 1\n`],
-    [
-      'a header that is one to some only',
-      '[a]\nx = 1\n  [build]\n  aws_access_key_id = a\n',
-      `[a]\nx = 1\n  [build]\n  aws_access_key_id = a\n\n[build]\n${ALL}`,
-    ],
   ])('%s', (_, before, after) => {
     expect(set(before)).toBe(filled(after));
     // Once more changes nothing.

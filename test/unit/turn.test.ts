@@ -82,12 +82,38 @@ describeLinux('the turn of a process', () => {
     expect(readdirSync(dir)).toHaveLength(2);
   });
 
-  test('is taken over in the end when who took it over ended as well', () => {
+  test.each([1, 2, 3])('is taken over when who took it over ended as well, %d times', (times) => {
     symlinkSync(dead(), path);
-    symlinkSync(dead(), `${path}.over`);
-    expect(takeTurn(path)).toBeUndefined();
+    for (let i = 1; i <= times; i += 1) symlinkSync(dead(), path + '.over'.repeat(i));
     expect(takeTurn(path)).toBeDefined();
     expect(readdirSync(dir)).toEqual(['turn']);
+  });
+
+  test('of one that died taking it over is not removed from under somebody who was quicker to see that', async () => {
+    const fs = await import('node:fs');
+    symlinkSync(dead(), path);
+    symlinkSync(dead(), `${path}.over`);
+    let quicker = 0;
+    const readlink = (name: string): string => {
+      const holder = fs.readlinkSync(name);
+      if (name !== `${path}.over` || holder !== dead()) return holder;
+      quicker += 1;
+      fs.unlinkSync(name);
+      fs.symlinkSync(alive(), name);
+      return holder; // what stood there when we looked
+    };
+    jest.resetModules();
+    jest.unstable_mockModule('node:fs', () => ({ ...fs, readlinkSync: readlink }));
+    try {
+      const { takeTurn: take } = await import('../../src/turn.ts');
+      expect(take(path)).toBeUndefined();
+      expect(quicker).toBe(1);
+      expect(readlinkSync(`${path}.over`)).toBe(alive());
+      expect(take(path)).toBeUndefined();
+      expect(readdirSync(dir).sort()).toEqual(['turn', 'turn.over']);
+    } finally {
+      jest.unstable_unmockModule('node:fs');
+    }
   });
 
   test('of another container, whose processes nobody sees from here, is taken over after a minute', () => {
