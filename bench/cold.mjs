@@ -70,8 +70,8 @@ async function tokenKey() {
   });
   const uri = `pkcs11:token=bench;object=key?module-path=${MODULE}&pin-source=file:${write('pin', pin)}`;
   const store = await storeOf(parseKeyUri(uri));
-  await store.create(parseKeyUri(uri), { keyType: 'P-256' });
-  const key = await openKey(uri);
+  await store.create(parseKeyUri(uri), { keyType: 'P-256', isolation: 'in-place' });
+  const key = await openKey(uri, { isolation: 'in-place' });
   const { publicKey } = key;
   await key.close();
   return setUp('SoftHSM', uri, publicKey, { pkcs11: { module: MODULE, pin, label: 'bench', object: 'key' } });

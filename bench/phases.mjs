@@ -9,7 +9,7 @@ const { endpoint, certificate, keyUri, trustAnchorArn, profileArn, roleArn } = J
 
 const { createSession, openKey, withIdentity } = await import('../dist/index.js');
 mark('load');
-const key = await openKey(keyUri);
+const key = await openKey(keyUri, { isolation: 'in-place' });
 mark('open');
 const signer = {
   publicKey: key.publicKey,

@@ -97,6 +97,7 @@ async function measure(flights) {
   for (const type of TYPES) {
     const key = await openKey(
       `pkcs11:token=bench;object=${type}?module-path=${MODULE}&pin-source=file:${process.env.BENCH_PIN}`,
+      { isolation: 'in-place' },
     );
     for (const inFlight of flights) {
       const bare = bareSigner(type, type, inFlight);

@@ -60,6 +60,8 @@ const OPTIONS: ReadonlyMap<string, Rule> = new Map([
   ['purpose', TEXT],
   ['allowCommands', FLAG],
   ['strictFiles', FLAG],
+  ['isolation', ["'child' or 'in-place'", (value) => value === 'child' || value === 'in-place']],
+  ['childPath', TEXT],
 ]);
 
 /** What other tools, and our own flags, call an option. */

@@ -7,6 +7,7 @@ import { systemCodeOf } from '../errors.ts';
 import { HoldfastError, openKey, parseKeyUri, readCertificates, storeOf } from '../index.ts';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../local/index.ts';
 import type { Context } from './context.ts';
+import { ONE_SHOT } from './key-flags.ts';
 import { makePlace, type Place } from './place.ts';
 import { makeSoftToken } from './soft-token.ts';
 
@@ -80,7 +81,7 @@ async function makeTokenKey(place: Place, { env, signal }: Context): Promise<Dem
   const asked = parseKeyUri(token.uriOf('demo'));
   const pkcs11 = await storeOf(asked);
   const { value: uri, milliseconds } = await timed(async () => {
-    const created = await pkcs11.create?.(asked, { keyType: 'P-256', signal });
+    const created = await pkcs11.create?.(asked, { ...ONE_SHOT, keyType: 'P-256', signal });
     if (created) return created;
     throw new HoldfastError('ERR_STORE_INCAPABLE', 'this store makes no keys', { hint: 'try --store file' });
   });
@@ -95,7 +96,7 @@ async function makeTokenKey(place: Place, { env, signal }: Context): Promise<Dem
       await pkcs11.putCertificate?.(
         uri,
         certificates.map(({ der }) => der),
-        { signal },
+        { ...ONE_SHOT, signal },
       );
       return { where: 'kept on the token', flags: ['--private-key', uri.toString()] };
     },
@@ -125,7 +126,7 @@ async function makeFileKey(place: Place, why: string): Promise<DemoKey> {
 
 async function show(key: DemoKey, service: LocalRolesAnywhere, context: Context): Promise<Row[]> {
   const certified = await timed(async () => {
-    const opened = await openKey(key.uri, { signal: context.signal });
+    const opened = await openKey(key.uri, { ...ONE_SHOT, signal: context.signal });
     const { description, publicKey } = opened;
     await opened.close();
     if (!publicKey) throw new HoldfastError('ERR_STORE_INCAPABLE', `${description} shows no public half`);

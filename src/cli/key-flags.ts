@@ -64,10 +64,14 @@ export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): Secre
   return asksPerson(pin) ? askPerson(choose) : Object.assign(choose, { origin: pin.origin });
 }
 
+/** What a command that ends soon has no use for: if the module hangs or crashes, nothing else is lost. */
+export const ONE_SHOT: Pick<OpenOptions, 'isolation'> = { isolation: 'in-place' };
+
 /** How a key or its certificates are reached, as the flags of every command have it. */
 export function keyOptions(key: KeyUri, { flags, output, signal }: Context, purpose?: string): OpenOptions {
   const seconds = flags.integer('deadline');
   return {
+    ...ONE_SHOT,
     strictFiles: flags.on('strict-files'),
     allowCommands: flags.on('allow-pin-command'),
     deadline: seconds === undefined ? undefined : seconds * 1000,

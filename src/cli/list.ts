@@ -1,7 +1,7 @@
 import { formatDate } from '../format-date.ts';
 import { HoldfastError, type KeyInfo, type KeyUri, type ListedToken, parseKeyUri, storeOf } from '../index.ts';
 import type { Context } from './context.ts';
-import { secretFor, withModule } from './key-flags.ts';
+import { ONE_SHOT, secretFor, withModule } from './key-flags.ts';
 import type { Output } from './output.ts';
 
 /** Show what a store sees. Logs in only with `--login`. */
@@ -23,6 +23,7 @@ export async function list(context: Context): Promise<void> {
   const login = flags.on('login');
   const seconds = flags.integer('deadline');
   const found = await store.list(uri, {
+    ...ONE_SHOT,
     login,
     ...(login && { secret: secretFor(uri, flags, signal) }),
     allowCommands: flags.on('allow-pin-command'),

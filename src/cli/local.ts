@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { HoldfastError, type KeyUri, openKey, parseKeyUri } from '../index.ts';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../local/index.ts';
 import type { Context } from './context.ts';
-import { secretFor, withModule } from './key-flags.ts';
+import { keyOptions, withModule } from './key-flags.ts';
 import type { Output } from './output.ts';
 import { makePlace, type Place } from './place.ts';
 
@@ -65,18 +65,9 @@ async function writeFiles(
   };
 }
 
-async function publicKeyOf(text: string, { flags, signal, output }: Context): Promise<Uint8Array> {
-  const uri = parseKeyUri(withModule(text, flags.text('pkcs11-lib')));
-  const seconds = flags.integer('deadline');
-  const opened = await openKey(uri, {
-    secret: secretFor(uri, flags, signal),
-    purpose: 'have its public half certified',
-    strictFiles: flags.on('strict-files'),
-    allowCommands: flags.on('allow-pin-command'),
-    notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
-    signal,
-    deadline: seconds === undefined ? undefined : seconds * 1000,
-  });
+async function publicKeyOf(text: string, context: Context): Promise<Uint8Array> {
+  const uri = parseKeyUri(withModule(text, context.flags.text('pkcs11-lib')));
+  const opened = await openKey(uri, keyOptions(uri, context, 'have its public half certified'));
   try {
     if (opened.publicKey) return opened.publicKey;
     throw new HoldfastError('ERR_STORE_INCAPABLE', `${opened.description} shows no public half to certify`, {

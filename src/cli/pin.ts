@@ -2,7 +2,7 @@ import { HoldfastError } from '../errors.ts';
 import { parseKeyUri } from '../index.ts';
 import { storeOf } from '../stores/index.ts';
 import type { Context } from './context.ts';
-import { withModule } from './key-flags.ts';
+import { ONE_SHOT, withModule } from './key-flags.ts';
 
 /** `pin retry URI`: what was remembered of PINs that a token refused is forgotten. Nothing is sent. */
 export async function pin({ flags, words, output, signal }: Context): Promise<void> {
@@ -19,6 +19,7 @@ export async function pin({ flags, words, output, signal }: Context): Promise<vo
   }
   const seconds = flags.integer('deadline');
   const { token, forgotten, nowhere } = await store.retryPin(uri, {
+    ...ONE_SHOT,
     deadline: seconds === undefined ? undefined : seconds * 1000,
     signal,
     notify: ({ kind, message, hint }) => output.tell(kind, message, hint),

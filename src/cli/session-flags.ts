@@ -3,7 +3,7 @@ import { HoldfastError, ServiceError } from '../errors.ts';
 import type { RolesAnywhereInit } from '../provider.ts';
 import { parseKeyUri } from '../uri.ts';
 import type { Context } from './context.ts';
-import { secretFor, withModule, withPinOf } from './key-flags.ts';
+import { ONE_SHOT, secretFor, withModule, withPinOf } from './key-flags.ts';
 
 /** What is about to happen, without secrets: key URIs print without theirs. */
 export function plan(init: RolesAnywhereInit): string[] {
@@ -68,6 +68,7 @@ export function initFrom({ flags, output, signal }: Context): RolesAnywhereInit 
   );
   const seconds = flags.integer('deadline');
   return {
+    ...ONE_SHOT,
     key,
     // A URI that stands for both leaves the certificates to the open key.
     certificate: keyText === undefined ? undefined : certificate,

@@ -80,7 +80,11 @@ function initOf(context: Context, once: boolean, profile: string): RolesAnywhere
   const init = initFrom(context);
   const kept = withUris(checkOptions({ ...init, secret: askOnce(init.secret) }));
   checkSession(kept);
-  return { ...kept, purpose: `fill the profile ${profile}`, deadline: kept.deadline ?? (once ? undefined : DEADLINE) };
+  return {
+    ...kept,
+    purpose: `fill the profile ${profile}`,
+    ...(!once && { isolation: 'child', deadline: kept.deadline ?? DEADLINE }),
+  };
 }
 
 interface Bought {

@@ -40,6 +40,16 @@ export interface OpenOptions {
   strictFiles?: boolean | undefined;
   /** Let a key URI name a command that prints the PIN or passphrase (`pin-source=|/path/to/program`). Default: false. */
   allowCommands?: boolean | undefined;
+  /**
+   * Where a vendor's library runs, in the stores that need one. `child`: in a process of its own, which `open` starts and
+   * `close` ends; if it hangs or crashes this one goes on. `in-place`: in this process. Default: `child`.
+   */
+  isolation?: 'child' | 'in-place' | undefined;
+  /**
+   * Path of `holdfast-child.js`, the program of that process, where it is not in its place: in bundles. Default: beside the
+   * code of the store.
+   */
+  childPath?: string | undefined;
 }
 
 /** What `retryPin` did. */

@@ -18,7 +18,11 @@ export interface Fake {
   /** The token's flags; login is required. May be changed. */
   flags: number;
   pin: string;
+  /** The manufacturer of the library. */
+  maker: string;
   alwaysAuthenticate: boolean;
+  /** Whether nobody else in the process uses the module. */
+  isAlone: boolean;
   /** Whether the public key is there without a login. */
   showsPublicKey: boolean;
   /** As when the last PKCS#11 session on the token ends. */
@@ -60,7 +64,9 @@ export function fakeToken(query = '', places: Places = makePlaces(3), path = 'ob
   let searched: number | undefined;
 
   const calls: Record<string, (...args: never[]) => unknown> = {
-    C_GetTokenInfo: () => ({ flags: fake.flags }),
+    C_GetInfo: () => ({ manufacturerID: fake.maker }),
+    C_GetSlotList: () => [ulong(0)],
+    C_GetTokenInfo: () => ({ label: 'prod', serialNumber: '42', model: 'm', manufacturerID: 'f', flags: fake.flags }),
     C_OpenSession: () => {
       nextSession += 1;
       fake.open.add(nextSession);
@@ -131,7 +137,13 @@ export function fakeToken(query = '', places: Places = makePlaces(3), path = 'ob
         salt: Buffer.alloc(32),
         tokens: new Map(),
         places,
-        release: () => {},
+        restart: () => {
+          fake.calls.push('restart');
+          return fake.isAlone;
+        },
+        release: () => {
+          fake.calls.push('released');
+        },
       },
       token: {
         slot: ulong(0),
@@ -144,14 +156,15 @@ export function fakeToken(query = '', places: Places = makePlaces(3), path = 'ob
       },
       session: ulong(0),
       memory: { connections: 1, accepted: undefined, refused: [], busy: false },
-      close: () => {
-        fake.calls.push('released');
-      },
+      leave: () => fake.logOut(),
+      close: () => {},
     },
     publicKey,
     flags: 0x40d,
     pin: canaries.pin,
+    maker: 'somebody',
     alwaysAuthenticate: false,
+    isAlone: true,
     showsPublicKey: true,
     logOut: () => {
       loggedIn = false;

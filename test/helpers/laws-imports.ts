@@ -36,7 +36,9 @@ const LATE = new Set(['src/pki.ts', 'src/webcrypto.ts', 'src/proxy.ts']);
 
 /** What a process that signs once has loaded before its first `import()`. */
 const isHot = (path: string): boolean =>
-  /^src\/(index|cli\/main|cli\/credential-process|stores\/index|stores\/[^/]+\/index)\.ts$/.test(path);
+  /^src\/(index|cli\/main|cli\/credential-process|stores\/index|stores\/[^/]+\/(index|in-place|isolated))\.ts$/.test(
+    path,
+  );
 
 /** The signing side: a service that verifies with these would agree with its own mistakes. */
 const SIGNING =

@@ -12,7 +12,7 @@ console.log('ready');
 for await (const _ of process.stdin);
 const outcomes = {};
 for (let i = 0; i < Number(times); i += 1) {
-  const outcome = await openKey(uri).then(
+  const outcome = await openKey(uri, { isolation: 'in-place' }).then(
     (key) => key.close().then(() => 'open'),
     (error) => error.code ?? String(error),
   );

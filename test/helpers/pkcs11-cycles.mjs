@@ -27,7 +27,9 @@ watch('C_OpenSession', 1);
 watch('C_CloseSession', -1);
 
 async function ours() {
-  const key = await openKey(`pkcs11:token=cycles;object=key?module-path=${modulePath}&pin-source=file:${pinFile}`);
+  const key = await openKey(`pkcs11:token=cycles;object=key?module-path=${modulePath}&pin-source=file:${pinFile}`, {
+    isolation: 'in-place',
+  });
   await key.sign(message);
   await key.close();
 }

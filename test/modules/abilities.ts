@@ -1,6 +1,6 @@
 import { constants, createHash, createPublicKey, type KeyObject, randomBytes, verify } from 'node:crypto';
 import pkcs11js, { type Attribute, type RsaPSS } from 'pkcs11js';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity } from '../helpers/certificates.ts';

@@ -7,6 +7,8 @@ import type { TestToken } from '../helpers/softhsm.ts';
 export interface TokenServer {
   readonly socket: string;
   stop(): Promise<void>;
+  /** As a crash: the server and its process for each connection. */
+  kill(): Promise<void>;
 }
 
 /** A `p11-kit server` of our own for one token, with its socket in the token's directory. */
@@ -21,6 +23,7 @@ export async function serve({
   const server = spawn('p11-kit', ['server', '--foreground', '--name', socket, ...provider], {
     env: { ...process.env, ...env },
     stdio: 'ignore',
+    detached: true, // in a group of its own, with its process for each connection
   });
   try {
     await answers(socket);
@@ -28,7 +31,12 @@ export async function serve({
     await ended(server);
     throw error;
   }
-  return { socket, stop: () => ended(server) };
+  const kill = (): Promise<void> => {
+    const gone = ended(server);
+    process.kill(-(server.pid as number), 'SIGKILL');
+    return gone;
+  };
+  return { socket, stop: () => ended(server), kill };
 }
 
 /** Wait until a socket takes connections, ten seconds at most. */

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import { askPerson } from '../../src/secret.ts';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
+import { inChild } from '../helpers/in-child.ts';
 import { setRealEnvironment } from '../helpers/softhsm.ts';
 import { conformance, failure, type TestKey } from '../stores/conformance.ts';
 import {
@@ -40,15 +41,20 @@ export function moduleSuite(name: ModuleName, setUp: () => Promise<TestModule>):
 
   const keyOf = (type: KeySpec): TestKey => keys.get(type) as TestKey;
 
-  conformance('pkcs11', {
-    store: async () => pkcs11,
-    keyTypes: types,
-    key: async (type) => keyOf(type),
-    protectedKey: async () => ({ ...keyOf(someType), secret: module.pin }),
-    missingKey: async () => ({ uri: uriOn(module, { object: 'nobody' }), secret: module.pin }),
-    ambiguousKey: async () => ({ uri: uriOn(module), secret: module.pin }),
-    parallel: 200,
-  });
+  for (const [how, store] of [
+    ['in a child', inChild],
+    ['in place', pkcs11],
+  ] as const) {
+    conformance(`pkcs11 ${how}`, {
+      store: async () => store,
+      keyTypes: types,
+      key: async (type) => keyOf(type),
+      protectedKey: async () => ({ ...keyOf(someType), secret: module.pin }),
+      missingKey: async () => ({ uri: uriOn(module, { object: 'nobody' }), secret: module.pin }),
+      ambiguousKey: async () => ({ uri: uriOn(module), secret: module.pin }),
+      parallel: 200,
+    });
+  }
 
   test('lists its keys, each with a URI that opens it', async () => {
     const listed = await pkcs11.list(parseKeyUri(uriOn(module)), { login: true, secret: module.pin });

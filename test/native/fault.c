@@ -13,6 +13,7 @@
  *     tries 3                                    like a card: so many wrong PINs, with their flags, then it is locked
  *     absent                                     no slot has a token
  *     stranger                                   the library says that it is somebody else's
+ *     maker OpenSC                               the library says that it is OpenSC's
  * FAULT_STATE   a file of at least SIZE octets, shared by all: wrong PINs so far, then for each function its name and the
  *               number of calls that came, and of those that went on to the module behind
  */
@@ -159,6 +160,10 @@ static CK_RV fault_C_GetInfo(CK_INFO_PTR info) {
   struct verdict verdict = judge(19, "C_GetInfo");
   if (verdict.fails) return verdict.rv;
   CK_RV rv = behind->C_GetInfo(info);
+  if (rv == CKR_OK && has_rule("maker", line, sizeof line)) {
+    memset(info->manufacturerID, ' ', sizeof info->manufacturerID);
+    for (char *from = line + 6, *to = (char *)info->manufacturerID; *from && *from != '\n'; from += 1) *to++ = *from;
+  }
   if (rv == CKR_OK && has_rule("stranger", line, sizeof line)) memset(info->manufacturerID, '?', sizeof info->manufacturerID);
   return rv;
 }

@@ -275,7 +275,7 @@ describeSoftHsm('a key that wants its PIN for each signature', () => {
     const pinFile = join(token.dir, 'pin');
     writeFileSync(pinFile, token.pin, { mode: 0o600 });
     const uri = token.uri({ object: 'always' }, { 'pin-source': `file:${pinFile}` });
-    const key = await openKey(parseKeyUri(uri), { secret: token.pin });
+    const key = await openKey(parseKeyUri(uri), { secret: token.pin, isolation: 'in-place' });
     const issued = await service.issue({ publicKey: key.publicKey as Uint8Array, commonName: 'always' });
     await key.close();
     const certificate = join(token.dir, 'certificate.pem');

@@ -60,8 +60,13 @@ async function tracedLoads(key: string, publicKey: KeyObject, env: NodeJS.Proces
 }
 
 /** What one CreateSession loads. */
-async function loadsOf(key: string, publicKey: KeyObject, env: NodeJS.ProcessEnv = {}): Promise<Loads> {
-  const { stdout, reason, urls } = await traced(key, publicKey, env, {});
+async function loadsOf(
+  key: string,
+  publicKey: KeyObject,
+  env: NodeJS.ProcessEnv = {},
+  more: object = {},
+): Promise<Loads> {
+  const { stdout, reason, urls } = await traced(key, publicKey, env, more);
   if (stdout === undefined) throw reason;
   const printed = JSON.parse(stdout) as { accountId: string; commonJs: string[]; libraries: string[] };
   expect(printed.accountId).toBe(service.accountId);
@@ -125,7 +130,7 @@ describe('a key file', () => {
 });
 
 describeSoftHsm('a key in a token', () => {
-  test('one CreateSession loads the native binding besides', async () => {
+  test('one CreateSession loads the native binding besides, in a child or in place', async () => {
     const token = await makeToken();
     try {
       const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -138,7 +143,16 @@ describeSoftHsm('a key in a token', () => {
       const pin = join(token.dir, 'pin');
       writeFileSync(pin, token.pin, { mode: 0o600 });
       const uri = token.uri({ object: 'web' }, { 'pin-source': `file:${pin}` });
-      const { own, foreign, libraries } = await loadsOf(uri, publicKey, token.env);
+      const inChild = await loadsOf(uri, publicKey, token.env);
+      expect(inChild.foreign).toEqual([]);
+      expect(inChild.libraries.filter((path) => /\.node$|softhsm/.test(path))).toEqual([]);
+      expect(inChild.own).toContain('stores/pkcs11/box.js');
+      expect(inChild.own.filter((path) => LATE.test(path) || /^stores\/(file|pkcs11\/in-place)/.test(path))).toEqual(
+        [],
+      );
+
+      const inPlace = { isolation: 'in-place' };
+      const { own, foreign, libraries } = await loadsOf(uri, publicKey, token.env, inPlace);
       expect(foreign.filter((url) => !url.includes('/node_modules/pkcs11js/'))).toEqual([]);
       expect(libraries.filter((path) => path.endsWith('.node'))).toEqual([expect.stringMatching(/pkcs11\.node$/)]);
       expect(libraries).toContainEqual(expect.stringContaining('softhsm'));

@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { getCredentials } from '../../src/index.ts';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { vend } from '../helpers/canaries.ts';
+import { CHILD } from '../helpers/in-child.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
 
 /** The whole way, for every kind of key in every place: key, certificate, chain, signature, session. */
@@ -47,7 +48,7 @@ async function buysSessions({ key, publicKey, secret }: Made): Promise<void> {
     const { certificate, chain } = await service.issue({ publicKey, intermediates });
     const { trustAnchorArn, profileArn, roleArn, endpoint } = service;
     const arns = { trustAnchorArn, profileArn, roleArn, endpoint };
-    const got = await getCredentials({ ...arns, key, secret, certificate, chain: shuffled(chain) });
+    const got = await getCredentials({ ...arns, childPath: CHILD, key, secret, certificate, chain: shuffled(chain) });
     expect(got.accountId).toBe(service.accountId);
     expect(service.requests.at(-1)).toMatchObject({ path: '/sessions', status: 201, warnings: [] });
   }

@@ -1,7 +1,7 @@
 import { createPublicKey, verify } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { runCli } from '../helpers/cli.ts';
 import { describeSpied, type Spy, spyOn } from '../helpers/pkcs11-spy.ts';

@@ -2,11 +2,12 @@ import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import { withIdentity } from '../../src/identity.ts';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { makeCertificate } from '../helpers/certificate-maker.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
+import { CHILD } from '../helpers/in-child.ts';
 import { destroyObjects, putRawCertificate, withRaw } from '../helpers/raw-pkcs11.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
 import { failure } from '../stores/conformance.ts';
@@ -63,7 +64,12 @@ describeSoftHsm('which certificate belongs to which key', () => {
     const before = (type: string): string => token.uri({ object: 'legacy', 'pin-value': token.pin, type });
     for (const _ of [1, 2]) {
       await withIdentity(
-        { key: before('private'), certificate: before('cert'), notify: ({ message }) => said.push(message) },
+        {
+          key: before('private'),
+          certificate: before('cert'),
+          childPath: CHILD,
+          notify: ({ message }) => said.push(message),
+        },
         async ({ matched }) => expect(matched).toBe(true),
       );
       expect(said.splice(0)).toEqual(['pin-value stands before the "?" of the key URI']);

@@ -16,7 +16,7 @@ const OPEN = `
   import { open, create } from './dist/stores/pkcs11/index.js';
   import { parseKeyUri } from './dist/uri.js';
   const uri = parseKeyUri('pkcs11:token=none?module-path=' + process.argv[2]);
-  const work = process.argv[3] === 'create' ? create(uri, { keyType: 'P-256' }) : open(uri, {});
+  const work = process.argv[3] === 'create' ? create(uri, { keyType: 'P-256' }) : open(uri, { isolation: process.argv[4] });
   const { name, code, message, hint, cause } = await work.then(() => ({ code: 'none' }), (error) => error);
   console.log(JSON.stringify({ name, code, message, hint, cause: { code: cause?.code, message: cause?.message } }));
 `;
@@ -52,7 +52,8 @@ describe('the driver and its troubles, each with its cure', () => {
       flags = [],
       modulePath = '/etc/hostname',
       work = 'open',
-    }: { flags?: string[]; modulePath?: string; work?: string } = {},
+      isolation = 'child',
+    }: { flags?: string[]; modulePath?: string; work?: string; isolation?: string } = {},
   ): Promise<Outcome> {
     nextTree += 1;
     const tree = join(base, `tree-${nextTree}`);
@@ -65,7 +66,7 @@ describe('the driver and its troubles, each with its cure', () => {
       await cp(join(root, 'node_modules', name), to, { recursive: true });
     }
     await change(tree);
-    const { stdout } = await run(process.execPath, [...flags, 'open.js', modulePath, work], { cwd: tree });
+    const { stdout } = await run(process.execPath, [...flags, 'open.js', modulePath, work, isolation], { cwd: tree });
     return JSON.parse(stdout) as Outcome;
   }
 
@@ -102,7 +103,10 @@ describe('the driver and its troubles, each with its cure', () => {
       ? '--permission'
       : '--experimental-permission';
     const flags = [permission, '--allow-fs-read=*', '--no-warnings'];
-    const error = await openIn(['pkcs11js'], undefined, { flags });
+    const boxed = await openIn(['pkcs11js'], undefined, { flags });
+    expect(boxed).toMatchObject({ code: 'ERR_STORE_CRASHED', cause: { code: 'ERR_ACCESS_DENIED' } });
+    expect(boxed.hint).toContain('--allow-child-process');
+    const error = await openIn(['pkcs11js'], undefined, { flags, isolation: 'in-place' });
     expect(error).toMatchObject({ code: 'ERR_DRIVER_NOT_BUILT', cause: { code: 'ERR_DLOPEN_DISABLED' } });
     expect(error.hint).toBe('start Node with --allow-addons');
   });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js, { type Attribute } from 'pkcs11js';
 import type { HoldfastError } from '../../src/errors.ts';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { formatKeyUri, parseKeyUri } from '../../src/uri.ts';
 import { makeIdentity } from '../helpers/certificates.ts';

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import { formatKeyUri, parseKeyUri } from '../../src/uri.ts';
 import { runCli, start } from '../helpers/cli.ts';
 import { describeFaulty, type FaultModule, faultOn } from '../helpers/fault-module.ts';

@@ -1,6 +1,6 @@
 import { verify } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { setRealEnvironment } from '../helpers/softhsm.ts';

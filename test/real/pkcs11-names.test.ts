@@ -2,7 +2,7 @@ import { generateKeyPairSync, type KeyObject, verify } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import pkcs11js, { type Attribute } from 'pkcs11js';
 import { HoldfastError } from '../../src/errors.ts';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { KeyInfo } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { makeCertificate } from '../helpers/certificate-maker.ts';

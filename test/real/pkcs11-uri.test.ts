@@ -1,7 +1,7 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { Notice, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { rawPkcs11 } from '../helpers/raw-pkcs11.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { askPerson } from '../../src/secret.ts';
-import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { start, startCli } from '../helpers/cli.ts';
 import { describeFaulty, type FaultModule, faultOn } from '../helpers/fault-module.ts';

@@ -34,10 +34,11 @@ test('nothing connects but the request to the endpoint, its proxy, and the servi
   ]);
 });
 
-test('programs are started by the demo, and for a PIN where somebody allowed it', () => {
+test('programs are started by the demo, for a PIN where somebody allowed it, and to have a PKCS#11 module', () => {
   expect(usersOf(/^node:child_process$/)).toEqual([
     'src/cli/demo.ts',
     'src/cli/soft-token.ts',
     'src/secret-command.ts', // pin-source=|command, with --allow-pin-command
+    'src/stores/pkcs11/box.ts', // Node itself, with holdfast-child.js
   ]);
 });

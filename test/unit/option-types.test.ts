@@ -131,9 +131,7 @@ describe('an option that no door knows is refused at every door', () => {
   });
 
   test('one that is near to nothing gets the list, and is not repeated where it is no name', () => {
-    expect(thrownBy(() => checkOptions({ clientConfig: {} })).hint).toMatch(
-      /^there are trustAnchorArn, .*strictFiles$/,
-    );
+    expect(thrownBy(() => checkOptions({ clientConfig: {} })).hint).toMatch(/^there are trustAnchorArn, .*childPath$/);
     expect(thrownBy(() => checkOptions({ 'my S3cr3t': 1 })).message).toBe('there is an option of a name that is none');
   });
 

@@ -69,10 +69,10 @@ describe('PKCS#11 sessions', () => {
     const key = await opened(fake);
     const failing = key.sign(message);
     await turn();
-    waiting.shift()?.(returnValue(0x30));
+    waiting.shift()?.(returnValue(0x20));
     const error = await failure(failing);
     expect(error.code).toBe('ERR_SIGNING_FAILED');
-    expect(error.message).toMatch(/^key "web" .* did not sign: .* \(CKR_DEVICE_ERROR\)$/);
+    expect(error.message).toMatch(/^key "web" .* did not sign: .* \(CKR_DATA_INVALID\)$/);
     expect(error.hint).toMatch(/pkcs11-tool/);
     expect(fake.open.size).toBe(0);
     fake.onSign = undefined;

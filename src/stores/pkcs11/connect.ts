@@ -57,13 +57,13 @@ const reach = <T>(
   withModule(address, signal, async (module) => {
     const connection = connectTo(module, selectToken(module, address), address, flags);
     const close = (): void => {
-      connection.close();
+      connection.leave();
       module.release();
     };
     try {
       return await begin({ ...connection, close });
     } catch (error) {
-      connection.close();
+      connection.leave();
       throw error;
     }
   });
@@ -73,13 +73,13 @@ export function connectTo(module: ModuleUse, token: Token, address: Address, fla
   const session = openSession(module, token, flags);
   const memory = memoryOf(module, token);
   memory.connections += 1;
-  const close = (): void => {
+  const leave = (): void => {
     closeSession(module, session);
     memory.connections -= 1;
     // PKCS#11 v2.40 §5.6: with its last PKCS#11 session on a token the process is logged out.
     if (memory.connections === 0) memory.accepted = undefined;
   };
-  return { address, module, token, session, memory, close };
+  return { address, module, token, session, memory, leave, close: leave };
 }
 
 function memoryOf({ tokens, parameters = '' }: ModuleUse, { serial, label }: Token): TokenMemory {

@@ -69,6 +69,13 @@ export function returnValueOf(thrown: unknown): number | undefined {
   return inText ? Number(inText[1]) : undefined;
 }
 
+/** The return value behind an error of ours as well, however often it was told again. */
+export function valueBehind(thrown: unknown): number | undefined {
+  let cause = thrown;
+  while (cause instanceof HoldfastError) ({ cause } = cause);
+  return returnValueOf(cause);
+}
+
 /** `the device was removed (CKR_DEVICE_REMOVED)`. */
 function inWords(thrown: unknown): string {
   const code = returnValueOf(thrown);
@@ -93,7 +100,7 @@ export function fault(code: ErrorCode, failed: string, thrown: unknown, hint: st
 
 /** `CKR_PIN_INCORRECT`, for a message that has its own words. */
 export function nameOf(thrown: unknown): string {
-  const code = returnValueOf(thrown) ?? 0;
+  const code = typeof thrown === 'number' ? thrown : (returnValueOf(thrown) ?? 0);
   return KNOWN.get(code)?.name ?? `CKR 0x${code.toString(16)}`;
 }
 

@@ -1,48 +1,33 @@
-import { within } from '../../limits.ts';
+import { HoldfastError } from '../../errors.ts';
 import type { KeyUri } from '../../uri.ts';
-import type { CreateOptions, KeyInfo, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
-import { readAddress } from './address.ts';
-import { selectCertificates } from './certificates.ts';
-import { connect, logIn } from './connect.ts';
-import { openOn } from './open.ts';
+import type { CreateOptions, KeyInfo, KeyStore, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
+import type { Use } from './breaker.ts';
+import { registry } from './modules.ts';
 
 /**
  * Open a private key on a PKCS#11 token: `pkcs11:token=prod;object=web?module-path=/usr/lib/x.so&pin-source=file:/run/pin`
- * (RFC 7512). Logs in at most once.
+ * (RFC 7512). Logs in at most once. The module runs in a process of its own, which ends with the key, unless
+ * `isolation` says otherwise.
  *
  * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_KEY_*`, `ERR_SECRET_*`,
- *   `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
+ *   `ERR_STORE_CRASHED`, `ERR_CHILD_MISSING`, `ERR_TOKEN_RESTING`, `ERR_INTERRUPTED`, `ERR_SIGNING_TIMEOUT`
  */
 export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> {
-  const address = readAddress(uri, options);
-  return within(options, 'opening the key', async (signal) => {
-    const { connection, secret } = await logIn(address, options, signal);
-    try {
-      return openOn(connection, secret, options);
-    } catch (error) {
-      connection.close();
-      throw error;
-    }
-  });
+  const way = await wayOf(options);
+  const key = await sparingly(uri, { use: 'open', options }, () => way.open(uri, options));
+  const signing = { use: 'sign', options, attended: key.attended } as const;
+  return { ...key, sign: (message, hash) => sparingly(uri, signing, () => key.sign(message, hash)) };
 }
 
 /**
  * DER certificates that the URI selects, the leaf first, then their issuers. Never logs in.
  *
  * @returns empty when the URI selects none
- * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_CERTIFICATE_AMBIGUOUS`
+ * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_CERTIFICATE_AMBIGUOUS`,
+ *   `ERR_STORE_CRASHED`, `ERR_CHILD_MISSING`
  */
 export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
-  const address = readAddress(uri, options);
-  return within(options, 'reading certificates', async (signal) => {
-    const connection = await connect(address, signal);
-    try {
-      signal.throwIfAborted();
-      return selectCertificates(connection, options.now?.() ?? new Date());
-    } finally {
-      connection.close();
-    }
-  });
+  return (await wayOf(options)).readCertificates(uri, options);
 }
 
 /**
@@ -52,8 +37,7 @@ export async function readCertificates(uri: KeyUri, options: OpenOptions): Promi
  * @throws {HoldfastError} as `open` does
  */
 export async function list(uri: KeyUri, options: ListOptions): Promise<readonly KeyInfo[]> {
-  const { listAt, LISTED_TYPES } = await import('./list.ts');
-  return listAt(readAddress(uri, options, LISTED_TYPES), options);
+  return (await wayOf(options)).list(uri, options);
 }
 
 /**
@@ -66,8 +50,7 @@ export async function list(uri: KeyUri, options: ListOptions): Promise<readonly 
  * @throws {HoldfastError} `ERR_KEY_EXISTS`, and as `open` does
  */
 export async function create(uri: KeyUri, options: CreateOptions): Promise<KeyUri> {
-  const { createKey } = await import('./administer.ts');
-  return createKey(readAddress(uri, options, ['private']), options);
+  return (await wayOf(options)).create(uri, options);
 }
 
 /**
@@ -76,8 +59,7 @@ export async function create(uri: KeyUri, options: CreateOptions): Promise<KeyUr
  * @throws {HoldfastError} `ERR_KEY_EXISTS` when another certificate is there, `ERR_CERTIFICATE_*`, and as `open` does
  */
 export async function putCertificate(uri: KeyUri, chain: readonly Uint8Array[], options: OpenOptions): Promise<void> {
-  const { writeCertificates } = await import('./administer.ts');
-  return writeCertificates(readAddress(uri, options), chain, options);
+  return (await wayOf(options)).putCertificate(uri, chain, options);
 }
 
 /**
@@ -86,18 +68,36 @@ export async function putCertificate(uri: KeyUri, chain: readonly Uint8Array[], 
  * @throws {HoldfastError} `ERR_CERTIFICATE_AMBIGUOUS`, `ERR_CERTIFICATE_REQUIRED` when there is none, and as `open` does
  */
 export async function removeCertificate(uri: KeyUri, options: OpenOptions): Promise<void> {
-  const { deleteCertificate } = await import('./administer.ts');
-  return deleteCertificate(readAddress(uri, options, ['cert']), options);
+  return (await wayOf(options)).removeCertificate(uri, options);
 }
 
 /**
  * Forget which PINs the token of this URI refused, among all processes of the user, so that they are sent once more.
  * Sends none.
  *
- * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_INTERRUPTED`
+ * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_STORE_CRASHED`,
+ *   `ERR_CHILD_MISSING`, `ERR_INTERRUPTED`
  */
 export async function retryPin(uri: KeyUri, options: OpenOptions): Promise<RetriedPins> {
-  const { forgetRefusals } = await import('./pin-retry.ts');
-  // No secret is fetched, so a command is not run either.
-  return forgetRefusals(readAddress(uri, { ...options, allowCommands: true }), options);
+  return (await wayOf(options)).retryPin(uri, options);
+}
+
+/** With the circuit breaker, which is loaded once something has failed. */
+async function sparingly<T>(uri: KeyUri, use: Use, work: () => Promise<T>): Promise<T> {
+  if (registry().failing.size > 0) return (await import('./breaker.ts')).sparing(uri, use, work);
+  try {
+    return await work();
+  } catch (error) {
+    (await import('./breaker.ts')).note(uri, use, error);
+    throw error;
+  }
+}
+
+async function wayOf({ isolation = 'child' }: OpenOptions): Promise<Required<KeyStore>> {
+  if (isolation === 'child') return import('./isolated.ts');
+  // Each thread would have its own idea of who initialised the module and who is logged in, which belong to the process.
+  if (process.getBuiltinModule('node:worker_threads').isMainThread) return import('./in-place.ts');
+  throw new HoldfastError('ERR_OPTION_INVALID', 'a worker thread cannot have a PKCS#11 module in place', {
+    hint: "use isolation: 'child' there, which is the default",
+  });
 }

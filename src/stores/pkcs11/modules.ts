@@ -44,8 +44,28 @@ export interface ModuleUse {
   readonly tokens: Map<string, TokenMemory>;
   /** Shared by all modules: their calls wait in the same few threads. */
   readonly places: Places;
+  /**
+   * Finalise the module and initialise it again, when none of this user's calls is in flight.
+   *
+   * @returns false where that would end it for somebody else in this process
+   * @throws {HoldfastError} `ERR_MODULE_FAILED`
+   */
+  restart(): boolean;
   /** To be called once, when none of this user's calls is in flight. The last user finalises the module; it stays loaded. */
   release(): void;
+}
+
+/** A token that failed and has not worked since. Never changed, always replaced. */
+export interface Failing {
+  /** In a row. */
+  readonly failures: number;
+  /** How far those who failed came at most. */
+  readonly use: 'open' | 'sign';
+  /** Until when it is left alone, milliseconds on a clock that nobody sets; undefined while all may use it. */
+  readonly until: number | undefined;
+  /** Somebody tries whether it is back. */
+  readonly probing: boolean;
+  readonly error: HoldfastError;
 }
 
 /** Shared by every copy of this package in the process: the shape of the registry goes with the version in its name. */
@@ -53,12 +73,28 @@ const REGISTRY: unique symbol = Symbol.for('holdfast.pkcs11.modules.v1');
 interface Registry {
   readonly modules: Map<string, LoadedModule>;
   readonly places: Places;
+  /** For child processes that cannot tell each other which PINs were refused: one at a time. */
+  readonly logins: Places;
+  /** Of the hashes of PINs. A child process takes over that of its parent. */
+  salt: Uint8Array;
+  /** By real path of the module, then by serial number and label: also of modules that only child processes load. */
+  readonly tokens: Map<string, Map<string, TokenMemory>>;
+  /** Tokens that fail, by what reaches them: see `breaker.ts`. */
+  readonly failing: Map<string, Failing>;
 }
-const registry = (): Registry => {
+
+export function registry(): Registry {
   const home = globalThis as typeof globalThis & { [REGISTRY]?: Registry };
-  home[REGISTRY] ??= { modules: new Map(), places: makePlaces(IN_FLIGHT) };
+  home[REGISTRY] ??= {
+    modules: new Map(),
+    places: makePlaces(IN_FLIGHT),
+    logins: makePlaces(1),
+    salt: randomBytes(32),
+    tokens: new Map(),
+    failing: new Map(),
+  };
   return home[REGISTRY];
-};
+}
 
 /** Threads that libuv's pool has: as many as the variable says, else four. */
 const THREADS = Number(process.env.UV_THREADPOOL_SIZE ?? 4) || 4;
@@ -83,11 +119,28 @@ export async function useModule(path: string, parameters?: string): Promise<Modu
   else if (loaded.parameters !== parameters) throw otherParameters(path);
   loaded.users += 1;
 
+  const restart = (): boolean => {
+    // What somebody else finalised is dead for all its users: to start it harms nobody.
+    if (isInitialised(loaded) && (loaded.users > 1 || !loaded.ours)) return false;
+    finalise(loaded);
+    initialise(loaded, real, parameters);
+    return true;
+  };
   const release = (): void => {
     loaded.users -= 1;
     if (loaded.users === 0) finalise(loaded);
   };
-  return { path, parameters, pkcs11: loaded.pkcs11, salt: loaded.salt, tokens: loaded.tokens, places, release };
+  const { pkcs11, salt, tokens } = loaded;
+  return { path, parameters, pkcs11, salt, tokens, places, restart, release };
+}
+
+function isInitialised({ pkcs11 }: LoadedModule): boolean {
+  try {
+    pkcs11.C_GetInfo();
+    return true;
+  } catch (thrown) {
+    return returnValueOf(thrown) !== 0x190;
+  }
 }
 
 function realPathOf(path: string): string {
@@ -120,7 +173,10 @@ function load(pkcs11: PKCS11, path: string): LoadedModule {
       },
     );
   }
-  return { pkcs11, users: 0, ours: false, parameters: undefined, salt: randomBytes(32), tokens: new Map() };
+  const { salt, tokens: all } = registry();
+  const tokens = all.get(path) ?? new Map<string, TokenMemory>();
+  all.set(path, tokens);
+  return { pkcs11, users: 0, ours: false, parameters: undefined, salt, tokens };
 }
 
 /** What dlerror(3) says is one line, which begins with the path; a module can have put anything into its own file. */

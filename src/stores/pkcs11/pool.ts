@@ -44,19 +44,27 @@ export function makePlaces(count: number): Places {
   };
 }
 
+/** Nothing reached the token: these PKCS#11 sessions were given up while the call waited for its turn. */
+export class Retired extends Error {}
+
 /** PKCS#11 sessions for signatures: one for each in flight. */
 export interface SessionPool {
-  /** When `signal` aborts, the caller is free at once; a native call that runs on keeps its place until it returns. */
+  /**
+   * When `signal` aborts, the caller is free at once; a native call that runs on keeps its place until it returns.
+   *
+   * @throws {Retired} after `drain`
+   */
   run<T>(use: (session: Buffer) => Promise<T>, signal: AbortSignal): Promise<T>;
   /** Native calls whose callers have gone, once nobody waits any more. */
   readonly busy: number;
-  /** Waits for every native call, then closes the sessions. */
+  /** Begins nothing any more, waits for every native call, then closes the sessions. To be called once. */
   drain(): Promise<void>;
 }
 
 export function sessionPool(places: Places, open: () => Buffer, close: (session: Buffer) => void): SessionPool {
   const idle: Buffer[] = [];
   let busy = 0;
+  let retired = false;
   let whenQuiet: (() => void) | undefined;
 
   /** In a place that is taken already, and given back here. */
@@ -84,12 +92,17 @@ export function sessionPool(places: Places, open: () => Buffer, close: (session:
     async run(use, signal) {
       const waiting = places.take(signal);
       if (waiting) await waiting;
+      if (retired) {
+        places.give();
+        throw new Retired();
+      }
       return await orAborted(work(use, signal), signal);
     },
     get busy() {
       return busy;
     },
     async drain() {
+      retired = true;
       if (busy > 0) {
         await new Promise<void>((resolve) => {
           whenQuiet = resolve;

@@ -24,7 +24,9 @@ export interface Connection {
   readonly token: Token;
   readonly session: Buffer;
   readonly memory: TokenMemory;
-  /** When no call is in flight any more. */
+  /** Ends the PKCS#11 session, when no call is in flight any more. The module stays in use. */
+  leave(): void;
+  /** The same, and lets go of the module, where the connection is what holds it. */
   close(): void;
 }
 

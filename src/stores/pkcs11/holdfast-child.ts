@@ -1,0 +1,133 @@
+// The process that has a PKCS#11 module in its parent's stead, for one call or one open key. `box.ts` starts it, and says
+// what it is for. Its name is its own, because it may be copied beside a bundle.
+import { Secret, type SecretFunction } from '../../secret.ts';
+import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
+import type { CreateOptions, ListOptions } from '../store.ts';
+import * as inPlace from './in-place.ts';
+import { beginWith, type KnownPin, knownPins, type LearntPins, learntSince } from './known-pins.ts';
+import type { Answer, AskedSecret, Call, ToChild, ToParent } from './messages.ts';
+import type { LimitedKey } from './open.ts';
+import { received, sendable } from './sent-error.ts';
+
+/** Milliseconds for an orderly end once the parent is gone: a call in a driver may never return. */
+const GRACE = 2000;
+
+/** A terminal and a service manager send these to all processes of a group: the parent decides what they mean. */
+const SIGNALS = ['SIGINT', 'SIGHUP', 'SIGTERM'] as const;
+
+function serve(): void {
+  const calls = new Map<number, AbortController>();
+  const questions = new Map<number, { resolve: (secret: Secret) => void; reject: (error: Error) => void }>();
+  const refusedQuestions = new WeakMap<object, number>();
+  const person = { interactive: false };
+  let asked = 0;
+  let pins: readonly KnownPin[] = [];
+  let key: LimitedKey | undefined;
+  let closing = false;
+
+  // What cannot be sent has nobody who waits for it: the end of the channel is an event of its own.
+  const send = (message: ToParent, sent: () => void = () => {}): void => {
+    process.send?.(message, undefined, {}, sent);
+  };
+
+  const learnt = (): LearntPins | undefined => {
+    const found = learntSince(pins);
+    pins = knownPins().refused;
+    return found;
+  };
+
+  const askParent = ({ origin }: AskedSecret): SecretFunction => {
+    const ask: SecretFunction = (request) =>
+      new Promise((resolve, reject) => {
+        asked += 1;
+        questions.set(asked, { resolve, reject });
+        send({ is: 'asking', question: asked, request });
+      });
+    return Object.defineProperties(ask, {
+      interactive: { get: () => person.interactive },
+      origin: { value: origin },
+    });
+  };
+
+  async function answer(id: number, work: (signal: AbortSignal) => Promise<Answer>): Promise<void> {
+    const controller = new AbortController();
+    calls.set(id, controller);
+    try {
+      const value = await work(controller.signal);
+      send({ is: 'done', id, value, learnt: learnt() }, endIfIdle);
+    } catch (thrown) {
+      send({ is: 'failed', id, error: sendable(thrown, refusedQuestions), learnt: learnt() }, endIfIdle);
+    } finally {
+      calls.delete(id);
+    }
+  }
+
+  async function begin(call: Call, signal: AbortSignal): Promise<Answer> {
+    beginWith(call.pins);
+    pins = knownPins().refused;
+    const { now, secret, purpose, allowCommands, login, keyType } = call.options;
+    person.interactive = secret?.interactive ?? false;
+    const options = {
+      purpose,
+      allowCommands,
+      login,
+      signal,
+      secret: secret && askParent(secret),
+      now: now === undefined ? undefined : () => new Date(now),
+      notify: (notice) => send({ is: 'notice', notice }),
+    } satisfies ListOptions;
+    const uri = parseKeyUri(call.uri);
+    if (call.name !== 'open') return run(call, uri, { ...options, keyType: keyType as CreateOptions['keyType'] });
+    const opened = await inPlace.open(uri, options);
+    key = opened;
+    const { publicKey, certificates, attended, description } = opened;
+    return { publicKey, certificates, attended, description };
+  }
+
+  /** Nothing is left to do: without a channel the process ends by itself. */
+  function endIfIdle(): void {
+    if (calls.size > 0 || (key && !closing)) return;
+    if (process.connected) process.disconnect();
+  }
+
+  async function close(): Promise<void> {
+    if (closing) return;
+    closing = true;
+    for (const controller of calls.values()) controller.abort();
+    await key?.close();
+    endIfIdle();
+  }
+
+  process.on('message', (message: ToChild) => {
+    if (message.do === 'call') void answer(message.id, (signal) => begin(message, signal));
+    else if (message.do === 'sign') {
+      const { id, message: data, hash } = message;
+      void answer(id, (signal) => (key as LimitedKey).sign(data, hash, { signal }));
+    } else if (message.do === 'abort') calls.get(message.id)?.abort();
+    else if (message.do === 'answer') {
+      person.interactive = message.interactive;
+      questions.get(message.question)?.resolve(new Secret(message.secret));
+      message.secret.fill(0);
+    } else if (message.do === 'refuse') {
+      const error = received(message.error);
+      refusedQuestions.set(error, message.question);
+      questions.get(message.question)?.reject(error);
+    } else void close();
+  });
+  process.on('disconnect', () => {
+    void close();
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), GRACE).unref();
+  });
+  for (const name of SIGNALS) process.on(name, () => {});
+}
+
+async function run(call: Call, uri: KeyUri, options: CreateOptions & ListOptions): Promise<Answer> {
+  if (call.name === 'list') return inPlace.list(uri, options);
+  if (call.name === 'readCertificates') return inPlace.readCertificates(uri, options);
+  if (call.name === 'putCertificate') return inPlace.putCertificate(uri, call.chain, options) as Promise<undefined>;
+  if (call.name === 'removeCertificate') return inPlace.removeCertificate(uri, options) as Promise<undefined>;
+  if (call.name === 'retryPin') return inPlace.retryPin(uri, options);
+  return formatKeyUri(await inPlace.create(uri, options));
+}
+
+if (process.channel) serve();
