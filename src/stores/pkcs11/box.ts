@@ -1,10 +1,11 @@
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { HoldfastError, messageOf } from '../../errors.ts';
 import { askSecret, asksPerson, type SecretSource } from '../../secret.ts';
 import type { Notice } from '../store.ts';
 import { learn } from './known-pins.ts';
-import type { Answer, ToChild, ToParent } from './messages.ts';
+import { type Answer, SECRETS, type ToChild, type ToParent } from './messages.ts';
 import { received, sendable } from './sent-error.ts';
 
 /** Milliseconds that a child has to answer once its caller is gone, or to end once it was told to. */
@@ -53,6 +54,9 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   let closing: Promise<void> | undefined;
 
   const child = begin();
+  const secrets = (child.stdio as readonly unknown[])[SECRETS] as Socket | undefined;
+  secrets?.unref();
+  secrets?.on('error', () => {}); // a child that is gone says so in its own events
   const gone = new Promise<void>((resolve) => {
     child.once('exit', (status, signal) => {
       isGone = true;
@@ -79,7 +83,7 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   function begin(): ChildProcess {
     try {
       // What a driver prints belongs to no output of ours: all of it goes to stderr.
-      const stdio: ['ignore', number, number, 'ipc'] = ['ignore', 2, 2, 'ipc'];
+      const stdio: StdioOptions = ['ignore', 2, 2, 'ipc', source === undefined ? 'ignore' : 'pipe'];
       return fork(file, [], { env, execArgv: [], serialization: 'advanced', stdio });
     } catch (cause) {
       throw notStarted(cause);
@@ -136,9 +140,10 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   async function answer({ question, request }: Extract<ToParent, { is: 'asking' }>): Promise<void> {
     try {
       const secret = await askSecret(source, request);
-      // Written at once: what is left of it here is gone when this returns.
-      send({ do: 'answer', question, secret: secret.bytes, interactive: asksPerson(source) });
-      secret.wipe();
+      const { length } = secret.bytes;
+      // A socket writes bytes from where they are (uv_write), without a copy.
+      secrets?.write(secret.bytes, () => secret.wipe());
+      send({ do: 'answer', question, length, interactive: asksPerson(source) });
     } catch (thrown) {
       answers.set(question, thrown);
       send({ do: 'refuse', question, error: sendable(thrown, new WeakMap()) });

@@ -1,11 +1,12 @@
 // The process that has a PKCS#11 module in its parent's stead, for one call or one open key. `box.ts` starts it, and says
 // what it is for. Its name is its own, because it may be copied beside a bundle.
+import { readSync } from 'node:fs';
 import { Secret, type SecretFunction } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, ListOptions } from '../store.ts';
 import * as inPlace from './in-place.ts';
 import { beginWith, type KnownPin, knownPins, type LearntPins, learntSince } from './known-pins.ts';
-import type { Answer, AskedSecret, Call, ToChild, ToParent } from './messages.ts';
+import { type Answer, type AskedSecret, type Call, SECRETS, type ToChild, type ToParent } from './messages.ts';
 import type { LimitedKey } from './open.ts';
 import { received, sendable } from './sent-error.ts';
 
@@ -106,8 +107,8 @@ function serve(): void {
     } else if (message.do === 'abort') calls.get(message.id)?.abort();
     else if (message.do === 'answer') {
       person.interactive = message.interactive;
-      questions.get(message.question)?.resolve(new Secret(message.secret));
-      message.secret.fill(0);
+      const answered = readSecret(message.length);
+      if (answered) questions.get(message.question)?.resolve(answered);
     } else if (message.do === 'refuse') {
       const error = received(message.error);
       refusedQuestions.set(error, message.question);
@@ -119,6 +120,18 @@ function serve(): void {
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), GRACE).unref();
   });
   for (const name of SIGNALS) process.on(name, () => {});
+}
+
+/** @returns undefined when the parent is gone: a part of a PIN would cost a try */
+function readSecret(length: number): Secret | undefined {
+  const bytes = Buffer.alloc(length);
+  let done = 0;
+  // Waits for what is on its way: the parent writes it before it says how long it is.
+  for (let read = 1; done < length && read > 0; done += read)
+    read = readSync(SECRETS, bytes, done, length - done, null);
+  const secret = done === length ? new Secret(bytes) : undefined;
+  bytes.fill(0);
+  return secret;
 }
 
 async function run(call: Call, uri: KeyUri, options: CreateOptions & ListOptions): Promise<Answer> {

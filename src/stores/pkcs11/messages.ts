@@ -5,6 +5,12 @@ import type { KnownPins, LearntPins } from './known-pins.ts';
 
 /** What a parent and the child that has the module say to each other: one call, or one open key, for each child. */
 
+/**
+ * The child's descriptor that secrets come through, as bare bytes: what goes through the channel is serialised into memory
+ * that nobody can wipe.
+ */
+export const SECRETS = 4;
+
 /** The functions of the store's door. */
 export type CallName =
   | 'open'
@@ -49,8 +55,8 @@ export type ToChild =
   | { readonly do: 'sign'; readonly id: number; readonly message: Uint8Array; readonly hash: HashName | undefined }
   | { readonly do: 'abort'; readonly id: number }
   | { readonly do: 'close' }
-  /** A secret that a person typed may be a stored one from then on. */
-  | { readonly do: 'answer'; readonly question: number; readonly secret: Uint8Array; readonly interactive: boolean }
+  /** So many bytes of `SECRETS` are the secret. One that a person typed may be a stored one from then on. */
+  | { readonly do: 'answer'; readonly question: number; readonly length: number; readonly interactive: boolean }
   /** The parent keeps the error itself. */
   | { readonly do: 'refuse'; readonly question: number; readonly error: SentError };
 
