@@ -1,4 +1,5 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
@@ -57,6 +58,13 @@ describeFaulty('a signal while a token is slow', () => {
     while (fault.calls(name).came < times) await pause(20);
   }
 
+  /** A moment after C_Sign has come, in a thread of its own, signals are caught again, which C_Login let end the process. */
+  async function caught(pid: number, signal: (typeof SIGNALS)[number]): Promise<void> {
+    const mask = (): bigint =>
+      BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]}`);
+    while (((mask() >> BigInt(constants.signals[signal] - 1)) & 1n) === 0n) await pause(20);
+  }
+
   /** What processes of this user share: nothing but the directory itself is the usual case. */
   const left = (): string[] => {
     const base = process.env.XDG_RUNTIME_DIR;
@@ -81,6 +89,7 @@ describeFaulty('a signal while a token is slow', () => {
     fault.rules('C_Sign delay=120000');
     const { child, finished } = startCli(args, { env });
     await called('C_Sign');
+    await caught(child.pid as number, signal);
     child.kill(signal);
     const { stderr, ...ended } = await finished;
     expect(ended).toEqual({ status: null, signal, stdout: '' });
@@ -92,6 +101,7 @@ describeFaulty('a signal while a token is slow', () => {
     fault.rules('C_Login delay=300', 'C_Sign delay=120000');
     const { child, finished } = startCli([...args, '--log-format', 'json'], { env });
     await called('C_Sign');
+    await caught(child.pid as number, 'SIGTERM');
     child.kill('SIGTERM');
     const { signal, stderr } = await finished;
     expect(signal).toBe('SIGTERM');
