@@ -209,7 +209,10 @@ function processesIn(report) {
   if (excused.length === 0) return ['no process was seen that has a canary on purpose'];
   return seen
     .filter(({ isExcused }) => !isExcused)
-    .map(({ place, program, pid, ...hit }) => `${place} of ${program} (${pid}): ${inWords(hit)}`);
+    .map(
+      ({ place, program, pid, began, ...hit }) =>
+        `${place} of ${program} (${pid}, ${began.join(' ')}): ${inWords(hit)}`,
+    );
 }
 
 async function main([command, file = '', ...rest]) {

@@ -77,13 +77,14 @@ function hitsOf(one, look) {
   // Neither changes unless it runs another program.
   if (one.argv?.equals(argv)) return [];
   one.argv = argv;
-  const [program = ''] = argv.toString().split('\0');
+  const [program = '', ...words] = argv.toString().split('\0');
+  const began = words.filter((word) => look(Buffer.from(word)).length === 0).map((word) => basename(word));
   const hits = [];
   for (const [place, bytes] of Object.entries({ argv, environment: read(one.pid, 'environ') })) {
     for (const { canary, spelling } of look(bytes)) {
       if (one.said.has(`${place} ${canary}`)) continue;
       one.said.add(`${place} ${canary}`);
-      const hit = { place, program: basename(program), pid: one.pid, canary, spelling };
+      const hit = { place, program: basename(program), pid: one.pid, canary, spelling, began: began.slice(0, 4) };
       hits.push({ ...hit, isExcused: EXCUSES.some((excuse) => matches(excuse, hit)) });
     }
   }

@@ -25,8 +25,8 @@ export async function selfTest() {
       'a log': leaking.told(`${dir}/run.log: pin, plain, at byte 23`),
       'a file': leaking.told(`${dir}/deep/core: passphrase, base64, two bytes in, at byte 8388581`),
       'the name of a file': leaking.told(`${dir}: sessionToken, in a name`),
-      argv: leaking.told(/^argv of sleeper \(\d+\): sessionToken, plain$/),
-      'an environment': leaking.told(/^environment of sleeper \(\d+\): secretKey, percent-encoded$/),
+      argv: leaking.told(/^argv of sleeper \(\d+, -c .*\): sessionToken, plain$/),
+      'an environment': leaking.told(/^environment of sleeper \(\d+, -c .*\): secretKey, percent-encoded$/),
       'nothing besides': leaking.lines.length === 5,
       'no value is told': !leaking.tells && !clean.tells,
     };

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { type Canaries, canariesIn, makeCanaries, readCanaries, spellingsOf } from '../../scripts/canaries.mjs';
 
 /**
@@ -9,6 +10,9 @@ import { type Canaries, canariesIn, makeCanaries, readCanaries, spellingsOf } fr
 export const canaries: Canaries = process.env.HOLDFAST_TEST_CANARIES
   ? readCanaries(process.env.HOLDFAST_TEST_CANARIES)
   : makeCanaries();
+
+/** For those: looked for by the test alone. */
+export const shown: string = randomBytes(8).toString('hex');
 
 /** What a local service of the tests vends. */
 export const vend: { readonly secretAccessKey: string; readonly sessionToken: string } = {

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
-import { canaries, vend } from '../helpers/canaries.ts';
+import { shown, vend } from '../helpers/canaries.ts';
 import { type CliIdentity, type Finished, MAIN, makeCliIdentity, processArgs, runCli, start } from '../helpers/cli.ts';
 import { testUnless } from '../helpers/exercised.ts';
 
@@ -22,7 +22,7 @@ beforeAll(async () => {
     type: 'pkcs8',
     format: 'pem',
     cipher: 'aes-256-cbc',
-    passphrase: `gröẞe${canaries.passphrase}`,
+    passphrase: `gröẞe${shown}`,
   });
   await writeFile(join(me.dir, 'locked.pem'), pem, { mode: 0o600 });
   flags = { ...me.flags, 'private-key': join(me.dir, 'locked.pem') };
@@ -53,7 +53,7 @@ async function asked(act: (pid: number, type: (keys: string) => void) => void, m
 const type = (keys: string) => asked((_, enter) => enter(keys));
 
 terminalTest('a passphrase is asked for on the terminal, is not shown, and the terminal is put back', async () => {
-  const { screen, result, complaint, before, after } = await type(`gröx\u007fẞe${canaries.passphrase}\r`);
+  const { screen, result, complaint, before, after } = await type(`gröx\u007fẞe${shown}\r`);
   expect(screen).toContain('status 0');
   expect(screen).toContain('to sign in as role holdfast-local: ');
   expect(screen).not.toMatch(/gr|ẞe/);
@@ -103,7 +103,7 @@ terminalTest('nothing but Enter, and a wrong passphrase', async () => {
 });
 
 terminalTest('while the question stands there, one that has the passphrase is not kept waiting', async () => {
-  const passphrase = `gröẞe${canaries.passphrase}`;
+  const passphrase = `gröẞe${shown}`;
   let other: Promise<Finished> | undefined;
   const { screen } = await asked((_, enter) => {
     other = runCli([...processArgs(flags), `--pkcs8-password=${passphrase}`]);

@@ -9,6 +9,7 @@ import { askPerson } from '../../src/secret.ts';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
+import { shown } from '../helpers/canaries.ts';
 import { childrenOf, isThere, whenGone } from '../helpers/children.ts';
 import { CHILD, inChild } from '../helpers/in-child.ts';
 import { describeSoftHsm, makeToken, setRealEnvironment, type TestToken } from '../helpers/softhsm.ts';
@@ -43,7 +44,7 @@ describeSoftHsm('a PKCS#11 module in a child process', () => {
   const environment = (): NodeJS.ProcessEnv => ({ ...process.env, ...token.env, TEST_URI: uri });
 
   beforeAll(async () => {
-    token = await makeToken();
+    token = await makeToken({ pin: shown });
     setRealEnvironment(token.env);
     pinFile = join(token.dir, 'pin');
     writeFileSync(pinFile, token.pin, { mode: 0o600 });

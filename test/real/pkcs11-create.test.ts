@@ -5,6 +5,7 @@ import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
+import { shown } from '../helpers/canaries.ts';
 import { makeIdentity, type TestIdentity } from '../helpers/certificates.ts';
 import { start } from '../helpers/cli.ts';
 import { rawPkcs11 } from '../helpers/raw-pkcs11.ts';
@@ -32,7 +33,7 @@ describeSoftHsm('keys and certificates made in a token', () => {
   };
 
   beforeAll(async () => {
-    token = await makeToken();
+    token = await makeToken({ pin: shown });
     setRealEnvironment(token.env);
   });
   afterAll(() => token.remove());

@@ -5,6 +5,7 @@ import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { KeyInfo, ListedKey, ListedToken, ListOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
+import { shown } from '../helpers/canaries.ts';
 import { makeIdentity } from '../helpers/certificates.ts';
 import { runCli } from '../helpers/cli.ts';
 import { putRawCertificate, withRaw } from '../helpers/raw-pkcs11.ts';
@@ -21,7 +22,7 @@ describeSoftHsm('what a module, a token and a key show', () => {
   const cli = (args: readonly string[]) => runCli(['list', ...args], { env: token.env });
 
   beforeAll(async () => {
-    token = await makeToken({ tokenLabel: 'prod' });
+    token = await makeToken({ tokenLabel: 'prod', pin: shown });
     other = await token.addToken({ tokenLabel: 'spare' });
     setRealEnvironment(token.env);
     const secret = token.pin;

@@ -5,6 +5,7 @@ import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import type { LimitedKey } from '../../src/stores/pkcs11/open.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
+import { shown } from '../helpers/canaries.ts';
 import { driveElsewhere } from '../helpers/drive-elsewhere.ts';
 import { describeFaulty, type FaultModule, faultOn } from '../helpers/fault-module.ts';
 import { type RawPkcs11, rawPkcs11 } from '../helpers/raw-pkcs11.ts';
@@ -37,7 +38,7 @@ describeFaulty('a key that is lost while it is open', () => {
   const somebody = (work: (raw: RawPkcs11) => void): void => work(rawPkcs11(token));
 
   beforeAll(async () => {
-    token = await makeToken();
+    token = await makeToken({ pin: shown });
     fault = faultOn(token);
     uri = await pkcs11.create(through('web'), { keyType: 'P-256', secret: token.pin });
   });
