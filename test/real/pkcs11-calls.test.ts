@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import * as pkcs11 from '../../src/stores/pkcs11/in-place.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
+import { shown } from '../helpers/canaries.ts';
 import { runCli } from '../helpers/cli.ts';
 import { describeSpied, type Spy, spyOn } from '../helpers/pkcs11-spy.ts';
 import { withRaw } from '../helpers/raw-pkcs11.ts';
@@ -18,7 +19,7 @@ describeSpied('what reaches the token, counted by pkcs11-spy', () => {
     parseKeyUri(text.replace(/module-path=[^&]+/, () => `module-path=${spy.modulePath}`));
 
   beforeAll(async () => {
-    token = await makeToken();
+    token = await makeToken({ pin: shown });
     spy = spyOn(token);
     uri = await pkcs11.create(spied(token.uri({ object: 'web' })), { keyType: 'P-256', secret: token.pin });
     spy.taken();

@@ -23,7 +23,7 @@ describeSoftHsm('what a module, a token and a key show', () => {
 
   beforeAll(async () => {
     token = await makeToken({ tokenLabel: 'prod', pin: shown });
-    other = await token.addToken({ tokenLabel: 'spare' });
+    other = await token.addToken({ tokenLabel: 'spare', pin: shown });
     setRealEnvironment(token.env);
     const secret = token.pin;
     const web = await pkcs11.create(parseKeyUri(token.uri({ object: 'web', id: '\u0001' })), {
