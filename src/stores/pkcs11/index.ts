@@ -1,4 +1,4 @@
-import { HoldfastError } from '../../errors.ts';
+import { HoldfastError, systemCodeOf } from '../../errors.ts';
 import type { KeyUri } from '../../uri.ts';
 import type { CreateOptions, KeyInfo, KeyStore, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
 import type { Use } from './breaker.ts';
@@ -96,8 +96,18 @@ async function sparingly<T>(uri: KeyUri, use: Use, work: () => Promise<T>): Prom
 async function wayOf({ isolation = 'child' }: OpenOptions): Promise<Required<KeyStore>> {
   if (isolation === 'child') return import('./isolated.ts');
   // Each thread would have its own idea of who initialised the module and who is logged in, which belong to the process.
-  if (process.getBuiltinModule('node:worker_threads').isMainThread) return import('./in-place.ts');
+  if (!isWorker()) return import('./in-place.ts');
   throw new HoldfastError('ERR_OPTION_INVALID', 'a worker thread cannot have a PKCS#11 module in place', {
     hint: "use isolation: 'child' there, which is the default",
   });
+}
+
+/** `node:worker_threads` would say so too, and costs a start two milliseconds. Only the main thread may change directory. */
+function isWorker(): boolean {
+  try {
+    process.chdir('.'); // where we are already
+    return false;
+  } catch (error) {
+    return systemCodeOf(error) === 'ERR_WORKER_UNSUPPORTED_OPERATION';
+  }
 }
