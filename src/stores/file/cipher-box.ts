@@ -41,9 +41,6 @@ export function checkPlain(plain: Buffer, name: string): Buffer {
 /** An empty range of octets, for what is absent. */
 export const NOTHING: Uint8Array = new Uint8Array();
 
-/** As a Buffer, without another copy of a secret. */
-export const viewOf = ({ buffer, byteOffset, length }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, length);
-
 /** A positive INTEGER; one too large for JavaScript is too large for its purpose as well. */
 export function integer(value: Tlv | undefined, name: string): number {
   if (value?.tag !== 0x02 || value.value.length === 0 || (value.value[0] as number) >= 0x80) throw damaged(name);

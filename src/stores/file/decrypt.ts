@@ -1,7 +1,8 @@
 import { createHash, pbkdf2, scrypt } from 'node:crypto';
 import { children, read, type Tlv } from '../../der.ts';
-import { CIPHERS, OLD_SCHEMES, oidOf, PBES2, PBKDF2, PKCS12_CIPHERS, PRFS, SCRYPT } from './algorithms.ts';
+import { oidOf } from './algorithms.ts';
 import { type CipherBox, cipherBox, damaged, integer, NOTHING, unsupported } from './cipher-box.ts';
+import { CIPHERS, OLD_SCHEMES, PBES2, PBKDF2, PKCS12_CIPHERS, PRFS, SCRYPT } from './encryption.ts';
 import { derivePkcs12, PURPOSE } from './pkcs12-derive.ts';
 
 /**

@@ -2,21 +2,15 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { read } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
-import { orUndecryptable, viewOf } from './cipher-box.ts';
 import type { Decrypt } from './decrypt.ts';
-import {
-  checkPkcs8Algorithm,
-  isKeyLabel,
-  isPkcs12,
-  keyFormOf,
-  notAtAll,
-  notByLabel,
-  notInDer,
-  notInPem,
-} from './identify.ts';
+import { checkPkcs8Algorithm, isKeyLabel, isPkcs12, isUsualLabel, keyFormOf } from './identify.ts';
 import { checkMlDsa } from './ml-dsa.ts';
 import { damagedPem, decodePem, type PemBlock, readPem } from './pem.ts';
 import type { Pkcs12Key } from './pkcs12.ts';
+import { viewOf } from './view-of.ts';
+
+/** What else it may be: loaded when it is no key. */
+const findings = (): Promise<typeof import('./findings.ts')> => import('./findings.ts');
 
 /** A private key and the certificates that were found beside it. */
 export interface OpenedKey {
@@ -57,18 +51,18 @@ export async function findKey(content: Uint8Array, name: string): Promise<FoundK
   if (/-----BEGIN [^-]*-----/.test(text)) return findInPem(readPem(text, name), name);
   if (isPkcs12(data)) return { pkcs12: data };
   if (data[0] === 0x30 && read(data)) return { ...(await keyInDer(data, name)), certificates: [] };
-  throw notAtAll(data, name);
+  throw (await findings()).notAtAll(data, name);
 }
 
 async function findInPem(blocks: readonly PemBlock[], name: string): Promise<FoundKey> {
   const [key, ...others] = blocks.filter(({ label }) => isKeyLabel(label));
-  if (!key) throw notInPem(blocks, name);
+  if (!key) throw (await findings()).notInPem(blocks, name);
   if (others.length > 0) {
     throw new HoldfastError('ERR_KEY_AMBIGUOUS', `the ${name} holds ${others.length + 1} private keys`, {
       hint: 'put the one to use into a file of its own',
     });
   }
-  const unread = notByLabel(key.label, name);
+  const unread = isUsualLabel(key.label) ? undefined : (await findings()).notByLabel(key.label, name);
   if (unread) throw unread;
 
   const der = decodePem(key, name);
@@ -85,7 +79,7 @@ async function findInPem(blocks: readonly PemBlock[], name: string): Promise<Fou
 async function keyInDer(der: Uint8Array, name: string): Promise<Omit<FoundKey, 'certificates'>> {
   if (!read(der)) throw damagedPem(name, 'the DER in it does not end where it says');
   const form = keyFormOf(der);
-  if (form === undefined) throw notInDer(der, name);
+  if (form === undefined) throw (await findings()).notInDer(der, name);
   if (form !== 'encrypted') return { der, decrypt: undefined };
   return { der, decrypt: (await import('./decrypt.ts')).decryptPkcs8(der, name) };
 }
@@ -108,7 +102,7 @@ export async function unlockKey(
     });
   }
   const { der, decrypt, certificates } = found;
-  if (!decrypt) return { key: parseKey(der, name), certificates };
+  if (!decrypt) return { key: await parseKey(der, name), certificates };
   return withSecret(secret, request, async ({ bytes }) => {
     return { key: await openPlain(decrypt(bytes), name), certificates };
   });
@@ -133,17 +127,18 @@ const LISTED = 10;
 
 /** Parse a key that is decrypted, and wipe it. */
 async function openPlain(decrypting: Promise<Buffer>, name: string): Promise<KeyObject> {
+  const { orUndecryptable } = await import('./cipher-box.ts');
   const plain = await orUndecryptable(decrypting, name);
   try {
-    return parseKey(plain, name);
+    return await parseKey(plain, name);
   } finally {
     plain.fill(0);
   }
 }
 
-function parseKey(der: Uint8Array, name: string): KeyObject {
+async function parseKey(der: Uint8Array, name: string): Promise<KeyObject> {
   const form = keyFormOf(der);
-  if (form === undefined || form === 'encrypted') throw notInDer(der, name);
+  if (form === undefined || form === 'encrypted') throw (await findings()).notInDer(der, name);
   const mlDsa = form === 'pkcs8' ? checkPkcs8Algorithm(der, name) : undefined;
   if (mlDsa) checkMlDsa(mlDsa, name);
   try {

@@ -6,19 +6,12 @@ import { children, read, type Tlv } from '../../der.ts';
 import { HoldfastError, SecretError } from '../../errors.ts';
 import { printable } from '../../read-file.ts';
 import { type SecretRequest, type SecretSource, withSecret } from '../../secret.ts';
-import { HASHES, oidOf, RC2_SCHEMES } from './algorithms.ts';
-import {
-  type CipherBox,
-  checkPlain,
-  damaged,
-  NOTHING,
-  orUndecryptable,
-  unsupported,
-  viewOf,
-  wrong,
-} from './cipher-box.ts';
+import { oidOf } from './algorithms.ts';
+import { type CipherBox, checkPlain, damaged, NOTHING, orUndecryptable, unsupported, wrong } from './cipher-box.ts';
 import { type Decrypt, decryptPkcs12Scheme, decryptWith, MAX_PKCS12_ROUNDS, roundsOf } from './decrypt.ts';
+import { HASHES, RC2_SCHEMES } from './encryption.ts';
 import { derivePkcs12, PURPOSE } from './pkcs12-derive.ts';
+import { viewOf } from './view-of.ts';
 
 /*
  * PKCS#12 files (RFC 7292). node-forge reads their BER and has RC2, which Node has not. Its own PKCS#12 reader is not
