@@ -1,6 +1,6 @@
-import { ServiceError } from './errors.ts';
+import { clockHint, describe, NOT_THE_SERVICE, requestIdOf } from './answer.ts';
+import { type ServiceDetails, ServiceError } from './errors.ts';
 import type { HttpAnswer } from './http.ts';
-import { clockHint, describe, NOT_THE_SERVICE, requestIdOf } from './service-error.ts';
 
 /** Temporary AWS credentials in the AWS SDK's own shape, and where they came from. */
 export interface Credentials {
@@ -27,10 +27,10 @@ interface Asked {
  * @throws {ServiceError} `ERR_SERVICE_ANSWER_INVALID`, `ERR_ROLE_MISMATCH`
  */
 export function readSession(answer: HttpAnswer, { url, account, roleArn }: Asked, now: Date): Credentials {
-  const details = { status: answer.status, requestId: requestIdOf(answer) };
+  const details = (): ServiceDetails => ({ status: answer.status, requestId: requestIdOf(answer) });
   const unusable = (what: string, hint = NOT_THE_SERVICE): never => {
     const message = `${url.host} answered ${answer.status} ${what}`;
-    throw new ServiceError('ERR_SERVICE_ANSWER_INVALID', message, { ...details, hint });
+    throw new ServiceError('ERR_SERVICE_ANSWER_INVALID', message, { ...details(), hint });
   };
   const [granted] = credentialSet(answer.body) ?? unusable(describe(answer));
   if (!granted?.credentials) return unusable('with an empty credential set');
@@ -41,7 +41,7 @@ export function readSession(answer: HttpAnswer, { url, account, roleArn }: Asked
   if (!isAsked) {
     const message = `${url.host} returned credentials of another role than was asked`;
     const hint = 'do not use this endpoint: it is not the Roles Anywhere you asked';
-    throw new ServiceError('ERR_ROLE_MISMATCH', message, { ...details, hint });
+    throw new ServiceError('ERR_ROLE_MISMATCH', message, { ...details(), hint });
   }
   if (!assumed && granted.roleArn === undefined) return unusable('without the role that the credentials are for');
   const { accessKeyId, secretAccessKey, sessionToken, expiration } = granted.credentials;

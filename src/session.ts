@@ -1,9 +1,9 @@
+import { clockSkew } from './answer.ts';
 import { checkSession, type SessionOptions } from './check-session.ts';
 import { ServiceError } from './errors.ts';
 import { send as sendHttp } from './http.ts';
 import { interrupted, sleep } from './limits.ts';
 import { checkOptions } from './option-types.ts';
-import { clockSkew, isSignatureRefused, refusal } from './service-error.ts';
 import { type Credentials, readSession } from './session-answer.ts';
 import { type HttpRequest, type SigningIdentity, signRequest } from './sigv4.ts';
 
@@ -79,6 +79,7 @@ export async function requestSession(identity: SigningIdentity, options: Session
       };
     }
 
+    const { isSignatureRefused, refusal } = await import('./service-error.ts'); // rare
     const failure = answer ? refusal(answer, session.url.host, now()) : (outcome as ServiceError);
     const clockWrong = !corrected && found !== undefined && Math.abs(found - skew) >= SIGNED_FRESH;
     if (clockWrong) {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
+import { clockSkew } from '../../src/answer.ts';
 import { ServiceError } from '../../src/errors.ts';
 import type { HttpAnswer } from '../../src/http.ts';
-import { clockSkew, refusal } from '../../src/service-error.ts';
+import { refusal } from '../../src/service-error.ts';
 
 const HOST = 'rolesanywhere.eu-central-1.amazonaws.com';
 const NOW = new Date('2026-05-04T12:00:00Z');
