@@ -45,7 +45,8 @@ const ALLOW = 'if you trust whoever wrote the key URI: --allow-pin-command, or t
 
 type Place = Pick<SecretOrigin, 'kind' | 'name'>;
 
-const PLACES: readonly (readonly [kind: SecretOrigin['kind'], pattern: RegExp])[] = [
+/** A function, because few need them and the categories of Unicode cost a start half a millisecond. */
+const places = (): readonly (readonly [kind: SecretOrigin['kind'], pattern: RegExp])[] => [
   ['variable', /^env:([A-Za-z_][A-Za-z0-9_]*)$/i],
   ['descriptor', /^fd:(0|[3-9]|[1-9]\d{1,5})$/i],
   ['credential', /^credential:(?!\.{1,2}$)([^/\\\p{Cc}]{1,255})$/iu],
@@ -54,7 +55,7 @@ const PLACES: readonly (readonly [kind: SecretOrigin['kind'], pattern: RegExp])[
 
 /** What is none of these may be the secret itself, so it is not repeated. */
 function placeOf(source: string): Place {
-  for (const [kind, pattern] of PLACES) {
+  for (const [kind, pattern] of places()) {
     const name = pattern.exec(source)?.[1];
     if (name === undefined) continue;
     if (kind === 'command' && !isAbsolute(name.trim().split(/\s/)[0] as string)) {

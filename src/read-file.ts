@@ -114,10 +114,12 @@ const notReadable = (message: string, hint: string): HoldfastError =>
  */
 export const looksLikeContent = (path: string): boolean => /-----BEGIN|\0|^\s*M[A-I][A-Za-z0-9+/=\s]{62,}$/.test(path);
 
+/** To make ready for Unicode's categories costs a start some tenths of a millisecond, and most text is ASCII. */
+export const isPrintable = (text: string): boolean => /^[\x20-\x7e]*$/.test(text);
+
 /** Text of anybody's making as it may stand in a message: without characters that move the cursor. */
 export const printable = (text: string, instead = '?'): string =>
-  // To make ready for Unicode's categories costs a start some tenths of a millisecond, and most text is ASCII.
-  /^[\x20-\x7e]*$/.test(text) ? text : text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, instead);
+  isPrintable(text) ? text : text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, instead);
 
 type Callback<T> = (error: Error | null, value: T) => void;
 

@@ -42,7 +42,7 @@ export interface Flags {
  * @throws {HoldfastError} `ERR_LINE_CONTINUATION`, `ERR_USAGE`, `ERR_OPTION_INVALID`, `ERR_FLAG_CONFLICT`
  */
 export function parseCommandLine(args: readonly string[]): CommandLine {
-  args.forEach(checkContinuation);
+  if (/[\s\\^`]/.test(args.join(''))) args.forEach(checkContinuation);
   if (ABSENT.has(args[0] ?? '')) throw unknownCommand(args[0] as string); // its flags are unknown too
   const values = new Map<FlagName, FlagValue>();
   const words: string[] = [];
