@@ -80,12 +80,12 @@ function replace(path: string, by: string): void {
  * hash of node:crypto would cost each hit two or three milliseconds.
  */
 function nameOf(text: string): string {
-  const hash = (units: readonly string[]): string => {
-    const sum = units.reduce((state, unit) => Math.imul(state ^ unit.charCodeAt(0), 0x01000193), 0x811c9dc5);
-    return (sum >>> 0).toString(16).padStart(8, '0');
-  };
-  const units = text.split('');
-  return hash(units) + hash(units.reverse());
+  let [forwards, backwards] = [0x811c9dc5, 0x811c9dc5];
+  for (let at = 0; at < text.length; at += 1) {
+    forwards = Math.imul(forwards ^ text.charCodeAt(at), 0x01000193);
+    backwards = Math.imul(backwards ^ text.charCodeAt(text.length - 1 - at), 0x01000193);
+  }
+  return [forwards, backwards].map((sum) => (sum >>> 0).toString(16).padStart(8, '0')).join('');
 }
 
 /** @returns undefined for what is not there, cannot be read, or is not as we write it */

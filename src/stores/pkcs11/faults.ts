@@ -56,7 +56,10 @@ const RETURN_VALUES: readonly (readonly [number, string, string])[] = [
   [0x202, 'OPERATION_CANCEL_FAILED', 'the operation cannot be cancelled'],
 ];
 
-const KNOWN = new Map(RETURN_VALUES.map(([code, name, words]) => [code, { name: `CKR_${name}`, words }]));
+function known(code: number): { readonly name: string; readonly words: string } | undefined {
+  const [, name, words] = RETURN_VALUES.find(([value]) => value === code) ?? [];
+  return name === undefined || words === undefined ? undefined : { name: `CKR_${name}`, words };
+}
 
 /**
  * The return value behind anything the driver threw. Decided by number: the driver's text reads CKR_VENDOR_DEFINED for
@@ -80,8 +83,8 @@ export function valueBehind(thrown: unknown): number | undefined {
 function inWords(thrown: unknown): string {
   const code = returnValueOf(thrown);
   if (code === undefined) return messageOf(thrown);
-  const known = KNOWN.get(code);
-  if (known) return `${known.words} (${known.name})`;
+  const { name: ours, words } = known(code) ?? {};
+  if (ours !== undefined) return `${words} (${ours})`;
   const name = code >= 0x80000000 ? 'CKR_VENDOR_DEFINED' : 'CKR';
   return `the module has its own reason (${name} 0x${code.toString(16)})`;
 }
@@ -101,7 +104,7 @@ export function fault(code: ErrorCode, failed: string, thrown: unknown, hint: st
 /** `CKR_PIN_INCORRECT`, for a message that has its own words. */
 export function nameOf(thrown: unknown): string {
   const code = typeof thrown === 'number' ? thrown : (returnValueOf(thrown) ?? 0);
-  return KNOWN.get(code)?.name ?? `CKR 0x${code.toString(16)}`;
+  return known(code)?.name ?? `CKR 0x${code.toString(16)}`;
 }
 
 /** Run calls of the module; what they throw comes out as `fault`. */

@@ -1,4 +1,4 @@
-import { createPublicKey, type JsonWebKey } from 'node:crypto';
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import type { Attribute } from 'pkcs11js';
 import { CK, CURVES, ulongOf } from './cryptoki.ts';
 import { readAttributes } from './objects.ts';
@@ -20,7 +20,7 @@ function readRsa(connection: Connection, object: Buffer): Buffer | undefined {
   const attributes = readAttributes(connection, object, [CK.CKA_MODULUS, CK.CKA_PUBLIC_EXPONENT]);
   const n = attributes.get(CK.CKA_MODULUS)?.toString('base64url');
   const e = attributes.get(CK.CKA_PUBLIC_EXPONENT)?.toString('base64url');
-  return n && e ? spkiOf({ kty: 'RSA', n, e }) : undefined;
+  return n && e ? checked({ kty: 'RSA', n, e })?.export({ type: 'spki', format: 'der' }) : undefined;
 }
 
 function readEc(connection: Connection, object: Buffer): Buffer | undefined {
@@ -34,16 +34,27 @@ function readEc(connection: Connection, object: Buffer): Buffer | undefined {
   if (point.length !== 1 + 2 * curve.size || point[0] !== 0x04) return undefined;
   const x = point.subarray(1, 1 + curve.size).toString('base64url');
   const y = point.subarray(1 + curve.size).toString('base64url');
-  return spkiOf({ kty: 'EC', crv: curve.name, x, y });
+  // RFC 5480 §2. Node would write it as well, for which a start would pay two thirds of a millisecond.
+  const algorithm = tlv(0x30, EC_PUBLIC_KEY, Buffer.from(curve.oid, 'hex'));
+  return checked({ kty: 'EC', crv: curve.name, x, y }) && tlv(0x30, algorithm, tlv(0x03, Buffer.of(0), point));
 }
 
-/** Node checks the numbers and writes the DER. */
-function spkiOf(key: JsonWebKey): Buffer | undefined {
+/** Node checks the numbers. */
+function checked(key: JsonWebKey): KeyObject | undefined {
   try {
-    return createPublicKey({ key, format: 'jwk' }).export({ type: 'spki', format: 'der' });
+    return createPublicKey({ key, format: 'jwk' });
   } catch {
     return undefined;
   }
+}
+
+/** DER of the object identifier 1.2.840.10045.2.1. */
+const EC_PUBLIC_KEY = Buffer.from('06072a8648ce3d0201', 'hex');
+
+/** DER with this content, of fewer than 256 octets. */
+function tlv(tag: number, ...content: readonly Uint8Array[]): Buffer {
+  const length = content.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([Buffer.from(length < 0x80 ? [tag, length] : [tag, 0x81, length]), ...content]);
 }
 
 /** How key objects say the public half of a certificate, as templates to look for it; undefined for keys that we cannot use. */
@@ -58,10 +69,7 @@ export function publicValueOf(
   if (!key?.x || !key.y) return undefined;
   const point = Buffer.concat([Buffer.of(4), Buffer.from(key.x, 'base64url'), Buffer.from(key.y, 'base64url')]);
   // In an OCTET STRING, and without: see above.
-  const wrapped = Buffer.concat([
-    Buffer.from(point.length < 0x80 ? [4, point.length] : [4, 0x81, point.length]),
-    point,
-  ]);
+  const wrapped = tlv(0x04, point);
   const type = { type: CK.CKA_KEY_TYPE, value: CK.CKK_EC };
   return { type: 'EC', templates: [wrapped, point].map((value) => [type, { type: CK.CKA_EC_POINT, value }]) };
 }

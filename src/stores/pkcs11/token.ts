@@ -71,17 +71,17 @@ export const askedFor = ({ uri }: Address): (readonly [string, Uint8Array])[] =>
 export function selectToken(module: ModuleUse, address: Address): Token {
   const fitting = fittingTokens(module, address);
   const [token] = fitting;
-  const uris = fitting.map((one) => uriOnToken(address, one, askedFor(address)));
+  const uris = (): string[] => fitting.map((one) => uriOnToken(address, one, askedFor(address)));
   if (!token) throw noneFits(module, address);
   if (fitting.length > 1) {
     throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${fitting.length} tokens fit ${address.text}`, {
-      hint: listing('use one of these', uris),
+      hint: listing('use one of these', uris()),
     });
   }
   // "The only token there is" may tomorrow be a stranger's card: something in the URI has to choose.
   if (![...address.uri.path.keys()].some((name) => name !== 'type' && !LIBRARY_ATTRIBUTES.includes(name))) {
     throw new HoldfastError('ERR_TOKEN_AMBIGUOUS', `${address.text} names neither a token nor a key`, {
-      hint: listing('name the token', uris),
+      hint: listing('name the token', uris()),
     });
   }
   return token;
