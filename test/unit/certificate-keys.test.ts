@@ -167,3 +167,17 @@ describe.each(ML_DSA_VECTORS.map((vector) => [vector.name, vector] as const))('%
     }
   });
 });
+
+test.each([
+  ['EC', generateKeyPairSync('ec', { namedCurve: 'P-521' }).publicKey],
+  ['EC on a curve without a NIST name', generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey],
+  [
+    'EC with its curve written out',
+    generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' }).publicKey,
+  ],
+  ['RSA', generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey],
+  ['RSA bound to PSS', generateKeyPairSync('rsa-pss', { modulusLength: 2048, hashAlgorithm: 'sha256' }).publicKey],
+])('the public key of a certificate is as Node writes it: %s', (_, key) => {
+  const { publicKey } = parseCertificate(make('leaf', key));
+  expect(Buffer.from(publicKey)).toEqual(key.export({ type: 'spki', format: 'der' }));
+});
