@@ -40,6 +40,10 @@ const TIMEOUTS: Timeouts = { connect: 10_000, headers: 20_000, total: 30_000 };
 /** Bytes of an answer that are read; a real one has under 4 KB. */
 const ANSWER_LIMIT = 256 * 1024;
 
+/** Each protocol is loaded when it is used: TLS is most of what a start costs. */
+export const protocolOf = ({ protocol }: URL): Promise<Pick<typeof import('node:http'), 'request'>> =>
+  protocol === 'https:' ? import('node:https') : import('node:http');
+
 /**
  * POST over a connection of its own, without following redirects.
  *
@@ -49,8 +53,7 @@ const ANSWER_LIMIT = 256 * 1024;
  */
 export const send: Send = async ({ url, headers, body }, { signal, ca: roots, proxy, timeouts = TIMEOUTS }) => {
   const ca = roots && [...roots];
-  // Each protocol is loaded when it is used: TLS is most of what a start costs.
-  const { request } = url.protocol === 'https:' ? await import('node:https') : await import('node:http');
+  const { request } = await protocolOf(url);
   const proxies = proxy && (await import('./proxy.ts'));
   if (signal?.aborted) throw interrupted(signal);
   const tunnel = proxy && proxies?.openTunnel(proxy, url, { ca, signal });

@@ -1,5 +1,6 @@
 import { checkSession, type SessionOptions } from './check-session.ts';
 import { HoldfastError } from './errors.ts';
+import { protocolOf } from './http.ts';
 import { type IdentityOptions, withIdentity, withUris } from './identity.ts';
 import { interrupted } from './limits.ts';
 import { checkOptions } from './option-types.ts';
@@ -31,7 +32,9 @@ export async function getCredentials(options: RolesAnywhereInit): Promise<Creden
 /** {@link getCredentials} for those who keep them: with what is known of the service's clock. */
 export async function getGrant(options: RolesAnywhereInit): Promise<Grant> {
   const init = checkOptions(options);
-  checkSession(init);
+  const { url } = checkSession(init);
+  // Node 24 reads the roots of TLS in another thread from then on, while the key is opened.
+  if (init.send === undefined) void protocolOf(url);
   const ca = await rootsOf(init); // before the key costs a login
   return withIdentity(withPurpose(init), (identity) => requestSession(identity, init, { ca }));
 }
