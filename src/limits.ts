@@ -10,6 +10,9 @@ export interface Limits {
 /** The signal of those who gave neither signal nor deadline: nobody listens to it, which a fast token is worth. */
 const NEVER: AbortSignal = new AbortController().signal;
 
+/** Whether a signal that `within` gave may abort. */
+export const mayAbort = (signal: AbortSignal): boolean => signal !== NEVER;
+
 /**
  * Who waits for a signal, behind one listener of ours: Node warns of a leak at the eleventh, and one signal of a caller's
  * may be that of any number of calls.

@@ -2,14 +2,24 @@ import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { HoldfastError, messageOf } from '../../errors.ts';
+import { onAbort } from '../../limits.ts';
 import { askSecret, asksPerson, type SecretSource } from '../../secret.ts';
 import type { Notice } from '../store.ts';
 import { learn } from './known-pins.ts';
-import { type Answer, SECRETS, type ToChild, type ToParent } from './messages.ts';
+import { type Answer, type CallName, gathering, SECRETS, type ToChild, type ToParent } from './messages.ts';
 import { received, sendable } from './sent-error.ts';
 
-/** Milliseconds that a child has to answer once its caller is gone, or to end once it was told to. */
+/** Milliseconds that a child has to end once it was told to, or to finish what must not be left undone. */
 const GRACE = 2000;
+
+/**
+ * Milliseconds that it has to notice that a caller is gone, where nothing is lost with it: unless it is stuck, it does so at
+ * once. Those who call meanwhile wait for it.
+ */
+const PATIENCE = 200;
+
+/** What writes to the token, or to the record of refused PINs. */
+const WRITING: ReadonlySet<CallName> = new Set(['create', 'putCertificate', 'removeCertificate', 'retryPin']);
 
 /** Milliseconds for what a child said before it ended to arrive. */
 const LAST_WORDS = 100;
@@ -48,6 +58,8 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   /** What was thrown here when the child asked: it comes back as it was. */
   const answers = new Map<number, unknown>();
   let last = 0;
+  let held = true;
+  let loggingIn = false;
   let killed = false;
   let lost: HoldfastError | undefined;
   let isGone = false;
@@ -103,29 +115,37 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
     child.kill('SIGKILL');
   }
 
-  const send = (message: ToChild): void => {
+  const { send } = gathering<ToChild>((messages) => {
     // A child that is gone says so in its own events.
-    if (child.connected) child.send(message, () => {});
-  };
+    if (child.connected) child.send(messages as ToChild[], () => {});
+  });
 
   /** This process may end while a key is open, but not while it waits for an answer or an end. */
   function hold(): void {
     const isNeeded = pending.size > 0 || abandoned.size > 0 || closing !== undefined;
+    if (isNeeded === held) return;
+    held = isNeeded;
     const to = isNeeded ? 'ref' : 'unref';
     child[to]();
     (child.channel as { ref(): void; unref(): void } | null | undefined)?.[to]();
   }
 
-  child.on('message', (message: ToParent) => {
-    if (message.is === 'notice') return tell(message.notice);
-    if (message.is === 'asking') return void answer(message);
-    if (message.learnt) learn(message.learnt);
-    clearTimeout(abandoned.get(message.id));
-    abandoned.delete(message.id);
-    pending.get(message.id)?.settle(message);
-    pending.delete(message.id);
+  child.on('message', (messages: readonly ToParent[]) => {
+    for (const message of messages) hear(message);
     hold();
   });
+
+  function hear(message: ToParent): void {
+    if (message.is === 'notice') tell(message.notice);
+    else if (message.is === 'login') loggingIn = message.underWay;
+    else if (message.is === 'asking') void answer(message);
+    else {
+      if (message.learnt) learn(message.learnt);
+      clearTimeout(abandoned.get(message.id));
+      abandoned.delete(message.id);
+      pending.get(message.id)?.settle(message);
+    }
+  }
 
   function tell(notice: Notice): void {
     try {
@@ -150,6 +170,23 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
     }
   }
 
+  /** Ends the process, unless it says soon that it has noticed: whoever else calls is not to wait behind one that hangs. */
+  function abandon(id: number, writes: boolean): void {
+    const look = (isLast: boolean): void => {
+      if (!abandoned.has(id)) return;
+      if (isLast || !(writes || loggingIn)) kill();
+      else wait(GRACE - PATIENCE, true);
+    };
+    const wait = (milliseconds: number, isLast: boolean): void => {
+      // What arrived while this process was busy itself is read first.
+      abandoned.set(
+        id,
+        setTimeout(() => setImmediate(look, isLast), milliseconds),
+      );
+    };
+    wait(PATIENCE, false);
+  }
+
   const box: Box = {
     of,
     request(message, signal) {
@@ -157,15 +194,15 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
       last += 1;
       const id = last;
       return new Promise<Answer>((resolve, reject) => {
-        const abort = (): void => {
+        const stop = onAbort(signal, () => {
           leave();
-          abandoned.set(id, setTimeout(kill, GRACE));
+          abandon(id, message.do === 'call' && WRITING.has(message.name));
           send({ do: 'abort', id });
           reject(signal.reason as Error);
-        };
+        });
         const leave = (): void => {
           pending.delete(id);
-          signal.removeEventListener('abort', abort);
+          stop();
         };
         pending.set(id, {
           settle(answer) {
@@ -178,7 +215,6 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
             reject(error as Error);
           },
         });
-        signal.addEventListener('abort', abort, { once: true });
         send({ ...message, id });
         hold();
       });

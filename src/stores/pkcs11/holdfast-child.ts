@@ -1,12 +1,22 @@
 // The process that has a PKCS#11 module in its parent's stead, for one call or one open key. `box.ts` starts it, and says
 // what it is for. Its name is its own, because it may be copied beside a bundle.
 import { readSync } from 'node:fs';
+import type { Limits } from '../../limits.ts';
 import { Secret, type SecretFunction } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, ListOptions } from '../store.ts';
 import * as inPlace from './in-place.ts';
 import { beginWith, type KnownPin, knownPins, type LearntPins, learntSince } from './known-pins.ts';
-import { type Answer, type AskedSecret, type Call, SECRETS, type ToChild, type ToParent } from './messages.ts';
+import {
+  type Answer,
+  type AskedSecret,
+  type Call,
+  gathering,
+  SECRETS,
+  type ToChild,
+  type ToParent,
+} from './messages.ts';
+import { registry } from './modules.ts';
 import type { LimitedKey } from './open.ts';
 import { received, sendable } from './sent-error.ts';
 
@@ -17,19 +27,25 @@ const GRACE = 2000;
 const SIGNALS = ['SIGINT', 'SIGHUP', 'SIGTERM'] as const;
 
 function serve(): void {
-  const calls = new Map<number, AbortController>();
+  /** Those whose callers may go have a controller. */
+  const calls = new Map<number, AbortController | undefined>();
   const questions = new Map<number, { resolve: (secret: Secret) => void; reject: (error: Error) => void }>();
   const refusedQuestions = new WeakMap<object, number>();
   const person = { interactive: false };
   let asked = 0;
+  let saying = 0;
   let pins: readonly KnownPin[] = [];
   let key: LimitedKey | undefined;
   let closing = false;
 
   // What cannot be sent has nobody who waits for it: the end of the channel is an event of its own.
-  const send = (message: ToParent, sent: () => void = () => {}): void => {
-    process.send?.(message, undefined, {}, sent);
-  };
+  const { send, flush } = gathering<ToParent>((messages) => {
+    saying += 1;
+    process.send?.(messages, undefined, {}, () => {
+      saying -= 1;
+      endIfIdle();
+    });
+  });
 
   const learnt = (): LearntPins | undefined => {
     const found = learntSince(pins);
@@ -50,20 +66,20 @@ function serve(): void {
     });
   };
 
-  async function answer(id: number, work: (signal: AbortSignal) => Promise<Answer>): Promise<void> {
-    const controller = new AbortController();
+  async function answer(id: number, limited: boolean, work: (limits: Limits) => Promise<Answer>): Promise<void> {
+    const controller = limited ? new AbortController() : undefined;
     calls.set(id, controller);
     try {
-      const value = await work(controller.signal);
-      send({ is: 'done', id, value, learnt: learnt() }, endIfIdle);
+      const value = await work({ signal: controller?.signal });
+      send({ is: 'done', id, value, learnt: learnt() });
     } catch (thrown) {
-      send({ is: 'failed', id, error: sendable(thrown, refusedQuestions), learnt: learnt() }, endIfIdle);
+      send({ is: 'failed', id, error: sendable(thrown, refusedQuestions), learnt: learnt() });
     } finally {
       calls.delete(id);
     }
   }
 
-  async function begin(call: Call, signal: AbortSignal): Promise<Answer> {
+  async function begin(call: Call, { signal }: Limits): Promise<Answer> {
     beginWith(call.pins);
     pins = knownPins().refused;
     const { now, secret, purpose, allowCommands, login, keyType } = call.options;
@@ -88,22 +104,27 @@ function serve(): void {
   /** Nothing is left to do: without a channel the process ends by itself. */
   function endIfIdle(): void {
     if (calls.size > 0 || (key && !closing)) return;
-    if (process.connected) process.disconnect();
+    flush();
+    if (saying === 0 && process.connected) process.disconnect();
   }
 
   async function close(): Promise<void> {
     if (closing) return;
     closing = true;
-    for (const controller of calls.values()) controller.abort();
+    for (const controller of calls.values()) controller?.abort();
     await key?.close();
     endIfIdle();
   }
 
-  process.on('message', (message: ToChild) => {
-    if (message.do === 'call') void answer(message.id, (signal) => begin(message, signal));
+  process.on('message', (messages: readonly ToChild[]) => {
+    for (const message of messages) hear(message);
+  });
+
+  function hear(message: ToChild): void {
+    if (message.do === 'call') void answer(message.id, true, (limits) => begin(message, limits));
     else if (message.do === 'sign') {
-      const { id, message: data, hash } = message;
-      void answer(id, (signal) => (key as LimitedKey).sign(data, hash, { signal }));
+      const { id, message: data, hash, limited } = message;
+      void answer(id, limited, (limits) => (key as LimitedKey).sign(data, hash, limits));
     } else if (message.do === 'abort') calls.get(message.id)?.abort();
     else if (message.do === 'answer') {
       person.interactive = message.interactive;
@@ -114,7 +135,11 @@ function serve(): void {
       refusedQuestions.set(error, message.question);
       questions.get(message.question)?.reject(error);
     } else void close();
-  });
+  }
+  registry().loggingIn = (underWay) => {
+    send({ is: 'login', underWay });
+    if (underWay) flush(); // C_Login blocks, and may be all that is heard of this process
+  };
   process.on('disconnect', () => {
     void close();
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), GRACE).unref();

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../errors.ts';
-import { within } from '../../limits.ts';
+import { mayAbort, within } from '../../limits.ts';
 import { checkMessage } from '../../option-types.ts';
 import { findRuntimeDir } from '../../runtime-dir.ts';
 import { asksPerson, type SecretSource } from '../../secret.ts';
@@ -177,7 +177,7 @@ function signing(first: Boxed, uri: KeyUri, options: OpenOptions): Pick<OpenKey,
       const signature = within(options, `a signature with ${description}`, (signal) =>
         signSurely(async (held) => {
           try {
-            return await held.box.request({ do: 'sign', message, hash }, signal);
+            return await held.box.request({ do: 'sign', message, hash, limited: mayAbort(signal) }, signal);
           } catch (error) {
             // A process that is ended leaves undone what it was doing for others.
             if (held.isRetired() && !signal.aborted) throw new Retired();

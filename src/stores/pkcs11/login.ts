@@ -5,6 +5,7 @@ import { askSecret, asksPerson, type Secret, type SecretSource } from '../../sec
 import type { OpenOptions } from '../store.ts';
 import { CK, CKF } from './cryptoki.ts';
 import { fault, guarded, nameOf, returnValueOf } from './faults.ts';
+import { registry } from './modules.ts';
 import { checkNamed } from './named.ts';
 import { turnOf } from './pin-guard.ts';
 import { pinFlagsOf, retryHint, UNBLOCK } from './refusals.ts';
@@ -139,6 +140,7 @@ export async function readyPin(pin: PinSource, user: number, secret: Secret, sig
   return {
     leave: () => turn.leave(),
     send(session) {
+      registry().loggingIn?.(true);
       try {
         connection.module.pkcs11.C_Login(session, user, secret.reveal());
         turn.accepted();
@@ -156,6 +158,7 @@ export async function readyPin(pin: PinSource, user: number, secret: Secret, sig
         throw locked ? lockedError(connection, thrown, retry) : refusal(connection, thrown, hasBlanks(secret), retry);
       } finally {
         turn.leave();
+        registry().loggingIn?.(false);
       }
     },
   };

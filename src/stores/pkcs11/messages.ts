@@ -52,7 +52,14 @@ export interface AskedSecret {
 
 export type ToChild =
   | Call
-  | { readonly do: 'sign'; readonly id: number; readonly message: Uint8Array; readonly hash: HashName | undefined }
+  | {
+      readonly do: 'sign';
+      readonly id: number;
+      readonly message: Uint8Array;
+      readonly hash: HashName | undefined;
+      /** Whether its caller may go before it is done. To be ready for that costs as much as to pass the message. */
+      readonly limited: boolean;
+    }
   | { readonly do: 'abort'; readonly id: number }
   | { readonly do: 'close' }
   /** So many bytes of `SECRETS` are the secret. One that a person typed may be a stored one from then on. */
@@ -64,6 +71,8 @@ export type ToParent =
   | { readonly is: 'done'; readonly id: number; readonly value: Answer; readonly learnt: LearntPins | undefined }
   | { readonly is: 'failed'; readonly id: number; readonly error: SentError; readonly learnt: LearntPins | undefined }
   | { readonly is: 'asking'; readonly question: number; readonly request: SecretRequest }
+  /** A PIN is on its way to the token: what becomes of it must not be lost. */
+  | { readonly is: 'login'; readonly underWay: boolean }
   | { readonly is: 'notice'; readonly notice: Notice };
 
 /** What an open key shows. */
@@ -94,4 +103,28 @@ export interface SentError {
   /** The question that the parent answered with this error: it has the original. */
   readonly question: number | undefined;
   readonly cause: SentError | undefined;
+}
+
+/** Says many things at once: each write costs both processes as much as a signature in software does. */
+export interface Gathering<T> {
+  /** At the end of this turn of the event loop, together with what else is said in it. */
+  send(message: T): void;
+  /** Now: what follows may block. */
+  flush(): void;
+}
+
+export function gathering<T>(write: (messages: readonly T[]) => void): Gathering<T> {
+  let gathered: T[] = [];
+  const flush = (): void => {
+    if (gathered.length === 0) return;
+    const messages = gathered;
+    gathered = [];
+    write(messages);
+  };
+  return {
+    send(message) {
+      if (gathered.push(message) === 1) setImmediate(flush);
+    },
+    flush,
+  };
 }

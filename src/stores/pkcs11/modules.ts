@@ -81,6 +81,8 @@ interface Registry {
   readonly tokens: Map<string, Map<string, TokenMemory>>;
   /** Tokens that fail, by what reaches them: see `breaker.ts`. */
   readonly failing: Map<string, Failing>;
+  /** In a child process: told before a PIN is sent, and when the answer has been noted. */
+  loggingIn: ((underWay: boolean) => void) | undefined;
 }
 
 export function registry(): Registry {
@@ -92,6 +94,7 @@ export function registry(): Registry {
     salt: randomBytes(32),
     tokens: new Map(),
     failing: new Map(),
+    loggingIn: undefined,
   };
   return home[REGISTRY];
 }
