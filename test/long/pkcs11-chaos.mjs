@@ -116,8 +116,10 @@ export async function slice(rounds) {
     for (const [name, all] of took) {
       const sorted = all.toSorted((a, b) => a - b);
       const [median, worst] = [sorted[Math.floor(sorted.length / 2)], sorted.at(-1)].map((time) => time.toFixed(0));
+      // Until the deadline nothing tells one that hangs from one that is slow.
+      const hung = name === 'SIGSTOP' ? `, of which ${DEADLINE} ms are the deadline of what hung` : '';
       console.log(
-        `pkcs11-chaos: ${name}, ${all.length} times: all keys sign again after ${median} ms, ${worst} ms at most`,
+        `pkcs11-chaos: ${name}, ${all.length} times: all keys sign again after ${median} ms, ${worst} ms at most${hung}`,
       );
     }
     for (const [index, { name }] of keys.entries()) {
