@@ -108,9 +108,9 @@ export interface SentError {
 /** Says many things at once: each write costs both processes as much as a signature in software does. */
 export interface Gathering<T> {
   /** At the end of this turn of the event loop, together with what else is said in it. */
-  send(message: T): void;
+  readonly send: (message: T) => void;
   /** Now: what follows may block. */
-  flush(): void;
+  readonly flush: () => void;
 }
 
 export function gathering<T>(write: (messages: readonly T[]) => void): Gathering<T> {
