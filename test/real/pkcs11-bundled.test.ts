@@ -51,42 +51,43 @@ describeSoftHsm('a program with the library in it', () => {
     expect(await use(['--input-type=commonjs', '--eval', code])).toBe('signed');
   });
 
-  // As esbuild and others do it: one file, native packages left outside, and nobody thinks of the child's program.
-  describe.each(['es', 'cjs'] as const)('bundled, %s', (format) => {
-    let bundle: string;
+  // Native packages are left outside, and nobody thinks of the child's program.
+  describe.each(['esm', 'cjs'] as const)('bundled by esbuild, %s', (format) => {
+    const bundle = (): string => join(token.dir, format, format === 'esm' ? 'program.mjs' : 'program.cjs');
 
     beforeAll(async () => {
       const entry = join(token.dir, `entry-${format}.mjs`);
       writeFileSync(entry, `import { openKey } from ${JSON.stringify(library)};\n${USE}\n`);
-      bundle = join(token.dir, format, format === 'es' ? 'program.mjs' : 'program.cjs');
-      const script = `import { rollup } from 'rollup';
-        const external = (id) => !/^[./]/.test(id);
-        const bundle = await rollup({ input: ${JSON.stringify(entry)}, external });
-        await bundle.write({
-          file: ${JSON.stringify(bundle)}, format: '${format}', inlineDynamicImports: true, interop: 'default',
-          // esbuild leaves import.meta empty where there is none
-          plugins: [{ name: 'esbuild', resolveImportMeta: () => ('${format}' === 'cjs' ? 'undefined' : null) }],
-        });`;
+      const options = {
+        ...{ entryPoints: [entry], outfile: bundle(), bundle: true, platform: 'node', format },
+        ...{ external: ['pkcs11js', 'graphene-pk11'], logLevel: 'error' },
+      };
+      const script = `import { build } from 'esbuild'; await build(${JSON.stringify(options)});`;
       await run(process.execPath, ['--input-type=module', '--eval', script], { cwd: root });
     });
 
     test('without the program of the child: an error that says so, and two ways out', async () => {
-      const said = await use([bundle]);
+      const said = await use([bundle()]);
       expect(said).toMatch(/^ERR_CHILD_MISSING/);
       for (const word of ['childPath', "isolation: 'in-place'"]) expect(said).toContain(word);
     });
 
     test('with its path', async () => {
-      expect(await use([bundle], { childPath: CHILD })).toBe('signed');
+      expect(await use([bundle()], { childPath: CHILD })).toBe('signed');
     });
 
     test('beside the bundle, where the bundle knows its place', async () => {
       copyFileSync(CHILD, join(token.dir, format, basename(CHILD)));
-      expect(await use([bundle])).toMatch(format === 'es' ? /^signed$/ : /^ERR_CHILD_MISSING/);
+      expect(await use([bundle()])).toMatch(format === 'esm' ? /^signed$/ : /^ERR_CHILD_MISSING/);
+    });
+
+    test('loaded by require', async () => {
+      const code = `require(${JSON.stringify(bundle())});`;
+      expect(await use(['--input-type=commonjs', '--eval', code], { childPath: CHILD })).toBe('signed');
     });
 
     test('in place', async () => {
-      expect(await use([bundle], { isolation: 'in-place' })).toBe('signed');
+      expect(await use([bundle()], { isolation: 'in-place' })).toBe('signed');
     });
   });
 });
