@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import { askPerson } from '../../src/secret.ts';
+import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
 import { registry } from '../../src/stores/pkcs11/modules.ts';
 import type { OpenKey, OpenOptions } from '../../src/stores/store.ts';
 import { parseKeyUri } from '../../src/uri.ts';
@@ -117,6 +118,23 @@ describeFaulty('a child process that hangs or is killed', () => {
       await key.close();
     },
   );
+
+  test('after three failures in a row what opens and reads leaves the token alone, and what writes does not', async () => {
+    const childPath = join(token.dir, 'dies.mjs');
+    writeFileSync(childPath, `process.kill(process.pid, 'SIGKILL');`);
+    const uri = parseKeyUri(uriOf('web'));
+    const codes = async (...calls: readonly (() => Promise<unknown>)[]): Promise<string[]> => {
+      const all: string[] = [];
+      for (const call of calls) all.push((await failure(call())).code);
+      return all;
+    };
+    const reads = [() => pkcs11.readCertificates(uri, { childPath }), () => pkcs11.list(uri, { childPath })];
+    const opens = () => pkcs11.open(uri, { childPath });
+    expect(await codes(...reads, opens)).toEqual(Array(3).fill('ERR_STORE_CRASHED'));
+    expect(await codes(...reads, opens)).toEqual(Array(3).fill('ERR_TOKEN_RESTING'));
+    const writes = () => pkcs11.create(uri, { childPath, keyType: 'P-256' });
+    expect(await codes(writes)).toEqual(['ERR_STORE_CRASHED']);
+  });
 
   test('one that hangs is ended soon, unless it writes: what it does to the token may be half done', async () => {
     const stop = new AbortController();

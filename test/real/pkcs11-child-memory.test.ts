@@ -15,7 +15,9 @@ const LIBRARY = pathToFileURL(resolve(root, process.env.HOLDFAST_TEST_DIST ?? 'd
 
 const describeOnLinux = process.platform === 'linux' ? describeSoftHsm : describe.skip;
 
-describeOnLinux('the memory of a program whose PKCS#11 module is in a child process', () => {
+const why = process.platform === 'linux' ? '' : ' (skipped: only Linux shows the memory of a process as a file)';
+
+describeOnLinux(`the memory of a program whose PKCS#11 module is in a child process${why}`, () => {
   let token: TestToken;
   let pinFile: string;
   let program: ChildProcess | undefined;

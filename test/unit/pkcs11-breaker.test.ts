@@ -7,6 +7,7 @@ import { parseKeyUri } from '../../src/uri.ts';
 import { failure } from '../stores/conformance.ts';
 
 const uri = parseKeyUri('pkcs11:token=prod;object=web?module-path=/x.so&pin-value=1234');
+const READ: Use = { use: 'read', options: {} };
 const OPEN: Use = { use: 'open', options: {} };
 const SIGN: Use = { use: 'sign', options: {} };
 
@@ -105,6 +106,22 @@ describe('the circuit breaker of a token', () => {
     expect(registry().failing.size).toBe(0);
   });
 
+  test('one whose certificates can be read, and whose keys do not open, is left alone all the same', async () => {
+    for (let times = 0; times < 3; times += 1) {
+      await use(READ);
+      await failure(use(OPEN, 'ERR_TOKEN_FAILED'));
+    }
+    expect((await failure(use(READ))).code).toBe('ERR_TOKEN_RESTING');
+    now += 500;
+    await use(READ);
+    await use(OPEN);
+    expect(registry().failing.size).toBe(0);
+    await codes(READ, 'ERR_TOKEN_FAILED', 3);
+    now += 500;
+    await use(READ);
+    expect(registry().failing.size).toBe(0);
+  });
+
   test.each<[ErrorCode, Use]>([
     ['ERR_SECRET_WRONG', OPEN],
     ['ERR_SECRET_LOCKED', OPEN],
@@ -128,6 +145,7 @@ describe('the circuit breaker of a token', () => {
     ['ERR_SIGNING_TIMEOUT', SIGN],
     ['ERR_TOKEN_NOT_FOUND', SIGN],
     ['ERR_MODULE_FAILED', OPEN],
+    ['ERR_MODULE_FAILED', READ],
     ['ERR_STORE_CRASHED', SIGN],
   ])('%s counts', async (code, how) => {
     expect((await codes(how, code, 4)).at(-1)).toBe('ERR_TOKEN_RESTING');

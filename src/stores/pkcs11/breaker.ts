@@ -23,9 +23,12 @@ const MOST = 3;
  */
 const COOLING = { first: 500, last: 2000 } as const;
 
+/** How much a use shows of a token, if it works: certificates and lists are read without a login. */
+const SHOWS = { read: 0, open: 1, sign: 2 } as const;
+
 /** The use of a token, and whom it costs something. */
 export interface Use {
-  readonly use: 'open' | 'sign';
+  readonly use: Failing['use'];
   readonly options: Pick<OpenOptions, 'secret'>;
   /** Each signature costs a person something. */
   readonly attended?: boolean;
@@ -50,8 +53,8 @@ export async function sparing<T>(
   if (begun && begun !== found) failing.set(key, begun);
   try {
     const result = await work();
-    // To open a key shows less than to sign with it.
-    if (begun && (use.use === 'sign' || begun.use === 'open') && failing.get(key) === begun) failing.delete(key);
+    // What shows less than what failed does not show that it is well again.
+    if (begun && SHOWS[use.use] >= SHOWS[begun.use] && failing.get(key) === begun) failing.delete(key);
     return result;
   } catch (error) {
     note(uri, use, error, begun, surroundings);
@@ -96,7 +99,7 @@ function after(
   const cooling = Math.min(COOLING.last, COOLING.first * 2 ** (failures - MOST)) * (1 - random() / 4);
   return {
     failures,
-    use: begun?.use === 'sign' ? 'sign' : use,
+    use: begun && SHOWS[begun.use] > SHOWS[use] ? begun.use : use,
     until: failures < MOST ? undefined : clock() + cooling,
     probing: false,
     error,

@@ -24,10 +24,11 @@ export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> 
  *
  * @returns empty when the URI selects none
  * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_DRIVER_*`, `ERR_MODULE_*`, `ERR_TOKEN_*`, `ERR_CERTIFICATE_AMBIGUOUS`,
- *   `ERR_STORE_CRASHED`, `ERR_CHILD_MISSING`
+ *   `ERR_STORE_CRASHED`, `ERR_CHILD_MISSING`, `ERR_TOKEN_RESTING`
  */
 export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
-  return (await wayOf(options)).readCertificates(uri, options);
+  const way = await wayOf(options);
+  return sparingly(uri, { use: 'read', options }, () => way.readCertificates(uri, options));
 }
 
 /**
@@ -37,7 +38,8 @@ export async function readCertificates(uri: KeyUri, options: OpenOptions): Promi
  * @throws {HoldfastError} as `open` does
  */
 export async function list(uri: KeyUri, options: ListOptions): Promise<readonly KeyInfo[]> {
-  return (await wayOf(options)).list(uri, options);
+  const way = await wayOf(options);
+  return sparingly(uri, { use: 'read', options }, () => way.list(uri, options));
 }
 
 /**
@@ -82,7 +84,10 @@ export async function retryPin(uri: KeyUri, options: OpenOptions): Promise<Retri
   return (await wayOf(options)).retryPin(uri, options);
 }
 
-/** With the circuit breaker, which is loaded once something has failed. */
+/**
+ * With the circuit breaker, which is loaded once something has failed. Only what a program does again and again needs it:
+ * what writes to a token is asked for once, and does not wait for others' failures.
+ */
 async function sparingly<T>(uri: KeyUri, use: Use, work: () => Promise<T>): Promise<T> {
   if (registry().failing.size > 0) return (await import('./breaker.ts')).sparing(uri, use, work);
   try {

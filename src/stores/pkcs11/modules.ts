@@ -60,7 +60,7 @@ export interface Failing {
   /** In a row. */
   readonly failures: number;
   /** How far those who failed came at most. */
-  readonly use: 'open' | 'sign';
+  readonly use: 'read' | 'open' | 'sign';
   /** Until when it is left alone, milliseconds on a clock that nobody sets; undefined while all may use it. */
   readonly until: number | undefined;
   /** Somebody tries whether it is back. */
