@@ -3,7 +3,7 @@ import { HoldfastError, ServiceError } from '../errors.ts';
 import type { RolesAnywhereInit } from '../provider.ts';
 import { parseKeyUri } from '../uri.ts';
 import type { Context } from './context.ts';
-import { ONE_SHOT, secretFor, withModule, withPinOf } from './key-flags.ts';
+import { keyOptions, withModule, withPinOf } from './key-flags.ts';
 
 /** What is about to happen, without secrets: key URIs print without theirs. */
 export function plan(init: RolesAnywhereInit): string[] {
@@ -56,7 +56,8 @@ function proxyOf(flags: Context['flags']): RolesAnywhereInit['proxy'] {
 }
 
 /** What the flags of a session say, for the library. */
-export function initFrom({ flags, output, signal }: Context): RolesAnywhereInit {
+export function initFrom(context: Context): RolesAnywhereInit {
+  const { flags } = context;
   const module = flags.text('pkcs11-lib');
   const [keyText, certificate, chain] = (['private-key', 'certificate', 'intermediates'] as const).map((name) => {
     const text = flags.text(name);
@@ -66,9 +67,8 @@ export function initFrom({ flags, output, signal }: Context): RolesAnywhereInit 
     certificate === undefined ? undefined : parseKeyUri(certificate),
     parseKeyUri(keyText ?? (certificate as string)),
   );
-  const seconds = flags.integer('deadline');
   return {
-    ...ONE_SHOT,
+    ...keyOptions(key, context),
     key,
     // A URI that stands for both leaves the certificates to the open key.
     certificate: keyText === undefined ? undefined : certificate,
@@ -85,12 +85,6 @@ export function initFrom({ flags, output, signal }: Context): RolesAnywhereInit 
     caBundle: flags.text('ca-bundle'),
     proxy: proxyOf(flags),
     attempts: flags.integer('max-attempts'),
-    strictFiles: flags.on('strict-files'),
-    allowCommands: flags.on('allow-pin-command'),
-    deadline: seconds === undefined ? undefined : seconds * 1000,
-    secret: secretFor(key, flags, signal),
-    notify: ({ kind, message, hint }) => output.tell(kind, message, hint),
-    signal,
   };
 }
 
