@@ -1,12 +1,13 @@
 // npm run bench:isolation [-- --rounds 15 --delay 2000]
 // What it costs, and what it is good for, that a PKCS#11 module runs in a process of its own: how late the event loop of the
 // program is while each call of the token takes two seconds; opening; signing beside a bare `C_SignInit` + `C_SignAsync` loop.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { openKey } from '../dist/index.js';
+import { gathering } from '../dist/stores/pkcs11/messages.js';
 import { bareSigner, keyUri, logInBare, MESSAGE, MODULE, rate, TURN, withToken } from './signing.mjs';
 import { machine, median, table } from './stats.mjs';
 
@@ -21,6 +22,10 @@ const rounds = Number(values.rounds);
 const TYPES = ['RSA-2048', 'P-256'];
 const WAYS = { 'in place': 'in-place', isolated: 'child' };
 const IN_FLIGHT = 8;
+const CHANNELS = {
+  'each by itself': (write) => ({ send: (message) => write([message]) }),
+  'what comes together, together': gathering,
+};
 
 /** All that opening and signing call. */
 const SLOW = ['C_Initialize', 'C_GetInfo', 'C_GetSlotList', 'C_GetSlotInfo', 'C_GetTokenInfo', 'C_GetMechanismList']
@@ -120,6 +125,40 @@ async function throughput() {
   return rows;
 }
 
+/** The bytes of a signature to a process and back, with nothing done there: so many a second is what there is room for. */
+async function channel() {
+  const rows = [];
+  for (const [how, gather] of Object.entries(CHANNELS)) {
+    const env = { ...process.env, BENCH_CHANNEL: how };
+    const child = fork(import.meta.filename, ['--worker', 'echo'], { env, serialization: 'advanced' });
+    const waiting = new Map();
+    let last = 0;
+    const { send } = gather((messages) => child.send(messages));
+    child.on('message', (answers) => {
+      for (const { id } of answers) waiting.get(id)();
+    });
+    const ask = () =>
+      new Promise((resolve) => {
+        last += 1;
+        waiting.set(last, resolve);
+        send({ do: 'sign', id: last, message: MESSAGE, hash: undefined, limited: false });
+      });
+    const rates = [];
+    for (let round = -1; round < rounds; round += 1) rates.push(await rate(IN_FLIGHT, ask));
+    child.disconnect();
+    rows.push([how, median(rates.slice(1)).toFixed(0)]);
+  }
+  return rows;
+}
+
+function echo() {
+  const value = Buffer.alloc(71);
+  const { send } = CHANNELS[process.env.BENCH_CHANNEL]((messages) => process.send(messages));
+  process.on('message', (messages) => {
+    for (const { id } of messages) send({ is: 'done', id, value, learnt: undefined });
+  });
+}
+
 async function main({ place, pinFile }) {
   const worker = (name, env = {}) => {
     const args = [import.meta.filename, '--rounds', values.rounds, '--delay', values.delay, '--worker', name];
@@ -133,6 +172,7 @@ async function main({ place, pinFile }) {
   });
   const opened = worker('opening');
   const signed = worker('throughput', { UV_THREADPOOL_SIZE: '9' });
+  const echoed = worker('channel');
 
   console.log(`${machine()}, Node ${process.versions.node}, SoftHSM; medians of ${rounds} turns\n`);
   console.log(`The event loop while each call of the token takes ${values.delay} ms: open and sign, P-256\n`);
@@ -141,6 +181,8 @@ async function main({ place, pinFile }) {
   console.log(table(['module', 'open, ms', 'sign, ms', 'close, ms', 'together, ms'], opened));
   console.log(`\n${IN_FLIGHT} in flight, 9 threads, turns of ${TURN} ms\n`);
   console.log(table(['key', 'bare, signatures/s', 'isolated, signatures/s', 'ratio'], signed));
+  console.log('\nThe channel alone, with as many messages in flight\n');
+  console.log(table(['sent', 'there and back, messages/s'], echoed));
 }
 
 /** @returns the variables that it is reached by */
@@ -152,6 +194,7 @@ function buildFault(place) {
   return { BENCH_FAULT: at('fault.so'), FAULT_MODULE: MODULE, FAULT_RULES: at('fault.rules') };
 }
 
-const WORKERS = { loop, opening, throughput };
-if (values.worker) console.log(JSON.stringify(await WORKERS[values.worker]()));
+const WORKERS = { loop, opening, throughput, channel };
+if (values.worker === 'echo') echo();
+else if (values.worker) console.log(JSON.stringify(await WORKERS[values.worker]()));
 else await withToken(TYPES, main);
