@@ -67,7 +67,7 @@ export async function slice(rounds) {
       for (const isolation of ['in-place', 'child']) {
         const options = { secret: pin, isolation, deadline: DEADLINE, notify: (notice) => notices.push(notice) };
         const key = await store.open(uriOf(path), options);
-        keys.push({ name: `${name}, ${isolation}`, key, ...underLoad(key) });
+        keys.push({ name: `${name}, ${isolation}`, key, ...underLoad(key, lanesOf(name, isolation)) });
       }
     }
 
@@ -132,8 +132,14 @@ export async function slice(rounds) {
   }
 }
 
-/** Three at a time, each followed by the next, until it is stopped. */
-function underLoad(key) {
+/**
+ * p11-kit's client (0.24) has each thread wait for the one whose answer has begun to arrive, and wakes nobody when the rest of
+ * that never comes: a call beside another one hangs for ever now and then, which in place hangs the program.
+ */
+const lanesOf = (name, isolation) => (name === 'server' && isolation === 'in-place' ? 1 : 3);
+
+/** So many at a time, each followed by the next, until it is stopped. */
+function underLoad(key, lanes) {
   const publicKey = { key: Buffer.from(key.publicKey), format: 'der', type: 'spki' };
   const failed = new Map();
   let [signed, begun, ended, stopped] = [0, 0, 0, false];
@@ -157,7 +163,7 @@ function underLoad(key) {
       await sleep(5);
     }
   };
-  const loops = [loop(), loop(), loop()];
+  const loops = Array.from({ length: lanes }, loop);
   return {
     /** When a signature came back that began from now on. */
     async signsAgain() {
