@@ -57,7 +57,7 @@ export type ToChild =
       readonly id: number;
       readonly message: Uint8Array;
       readonly hash: HashName | undefined;
-      /** Whether its caller may go before it is done. To be ready for that costs as much as to pass the message. */
+      /** Whether its caller may go before it is done. To be ready for that costs more than to pass the message. */
       readonly limited: boolean;
     }
   | { readonly do: 'abort'; readonly id: number }
@@ -105,7 +105,7 @@ export interface SentError {
   readonly cause: SentError | undefined;
 }
 
-/** Says many things at once: each write costs both processes as much as a signature in software does. */
+/** Says many things at once: to write, and to be woken by that, costs both processes more than what is said. */
 export interface Gathering<T> {
   /** At the end of this turn of the event loop, together with what else is said in it. */
   readonly send: (message: T) => void;
