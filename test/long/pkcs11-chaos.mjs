@@ -5,7 +5,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes, verify } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +55,7 @@ const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 export async function slice(rounds) {
   const dir = mkdtempSync(join(tmpdir(), 'holdfast-chaos-'));
   let server;
+  let mending;
   try {
     const pin = randomBytes(4).toString('hex');
     process.env.SOFTHSM2_CONF = join(dir, 'conf');
@@ -60,6 +70,8 @@ export async function slice(rounds) {
     const uriOf = (path) => parseKeyUri(`pkcs11:token=chaos;object=key?module-path=${path}`);
     const store = await storeOf(uriOf(MODULE));
     await store.create(uriOf(MODULE), { keyType: 'P-256', secret: pin });
+
+    mending = mendTokens(join(dir, 'tokens'));
 
     const notices = [];
     const keys = [];
@@ -122,14 +134,35 @@ export async function slice(rounds) {
         `pkcs11-chaos: ${name}, ${all.length} times: all keys sign again after ${median} ms, ${worst} ms at most${hung}`,
       );
     }
+    if (mending.times > 0) console.log(`pkcs11-chaos: SoftHSM's token was mended ${mending.times} times`);
     for (const [index, { name }] of keys.entries()) {
       const { signed, failed } = counts[index];
       console.log(`pkcs11-chaos: ${name}: ${signed} signed, none wrong; ${JSON.stringify(Object.fromEntries(failed))}`);
     }
   } finally {
+    mending?.stop();
     await server?.kill();
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+/**
+ * SoftHSM empties the file of a token at each login before it writes it again: who is killed in between leaves a token that is
+ * one no longer. No other kind of token is lost so, and what becomes of it is not what is tested here: the file is put back.
+ */
+function mendTokens(place) {
+  const paths = readdirSync(place).map((name) => join(place, name, 'token.object'));
+  const files = paths.map((path) => [path, readFileSync(path)]);
+  const mending = { times: 0, stop: () => clearInterval(timer) };
+  const timer = setInterval(() => {
+    for (const [path, content] of files) {
+      const { size, mtimeMs } = statSync(path);
+      if (size > 0 || Date.now() - mtimeMs < 1000) continue;
+      writeFileSync(path, content);
+      mending.times += 1;
+    }
+  }, 500);
+  return mending;
 }
 
 /**
