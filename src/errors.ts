@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   ERR_KEY_EXISTS: { exit: 3, act: 'choose another name' },
   ERR_KEY_INVALID: { exit: 3, act: 'mend or replace the key file' },
   ERR_KEY_UNSUPPORTED: { exit: 3, act: 'use an RSA or ECDSA key' },
+  ERR_KEY_POLICY: { exit: 3, act: 'bring the TPM into the state that the key was made for' },
   ERR_KEY_EXPOSED: { exit: 3, act: 'tighten the permissions of the key file' },
   ERR_KEY_CLOSED: { exit: 3, act: 'open the key again' },
 

@@ -43,6 +43,7 @@ const LOCATION_SCHEMES: ReadonlyMap<string, (text: string) => string> = new Map(
   ['file', readPath],
   ['env', readVariable],
   ['fd', readDescriptorNumber],
+  ['handle', readHandle],
 ]);
 
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
@@ -78,7 +79,7 @@ export function parseKeyUri(text: string): KeyUri {
   const readLocation = LOCATION_SCHEMES.get(scheme);
   return readLocation
     ? keyUri({ scheme, location: readLocation(left), path: new Map(), query })
-    : keyUri({ scheme, location: '', path: attributes(left, ';', PATH_CHARACTERS), query });
+    : keyUri({ scheme, location: '', path: attributes(left, ';', charactersOf(scheme).path), query });
 }
 
 /** RFC 8089 §2, and its appendix E.2: in file:///C:/key.pem the path is C:/key.pem. */
@@ -102,6 +103,12 @@ function readDescriptorNumber(text: string): string {
     'fd: is not followed by the number of a descriptor to read',
     'write fd:3 or the like, and - or fd:0 for standard input; 1 and 2 are for output',
   );
+}
+
+/** How the reference client writes the handle of a TPM key. */
+function readHandle(text: string): string {
+  if (/^0x[0-9a-f]{1,8}$/i.test(text)) return text;
+  throw invalid('handle: is not followed by the handle of a TPM key', 'write handle:0x81010001');
 }
 
 /** Without a scheme all of it is the path, and a query would go unnoticed. */
@@ -157,7 +164,7 @@ export function formatKeyUri(parts: {
 }): string {
   const write = ([name, value]: readonly [string, Uint8Array | string], encoded: RegExp): string =>
     `${name}=${percentEncode(Buffer.from(value as string), name === 'id' ? /[\s\S]/g : encoded)}`;
-  const path = [...parts.path].map((pair) => write(pair, PATH_ENCODED)).join(';');
+  const path = [...parts.path].map((pair) => write(pair, charactersOf(parts.scheme).encoded)).join(';');
   const query = [...(parts.query ?? [])].map((pair) => write(pair, QUERY_ENCODED)).join('&');
   return `${parts.scheme}:${path}${query && `?${query}`}`;
 }
@@ -207,6 +214,13 @@ const PATH_CHARACTERS = /^[A-Za-z0-9\-._~:[\]@!$'()*+,=&%]*$/;
 const QUERY_CHARACTERS = /^[A-Za-z0-9\-._~:[\]@!$'()*+,=/?|%]*$/;
 const PATH_ENCODED = /[^A-Za-z0-9\-._~:@!$'()*+,]/g;
 const QUERY_ENCODED = /[^A-Za-z0-9\-._~:@!$'()*+,/|]/g;
+// RFC 7512 has no slash before the "?". Elsewhere the path of a file may stand there.
+const PATH_CHARACTERS_SLASH = /^[A-Za-z0-9\-._~:[\]@!$'()*+,=&/%]*$/;
+const PATH_ENCODED_SLASH = /[^A-Za-z0-9\-._~:@!$'()*+,/]/g;
+const charactersOf = (scheme: string): { readonly path: RegExp; readonly encoded: RegExp } =>
+  scheme === 'pkcs11'
+    ? { path: PATH_CHARACTERS, encoded: PATH_ENCODED }
+    : { path: PATH_CHARACTERS_SLASH, encoded: PATH_ENCODED_SLASH };
 
 function attributes(text: string, separator: ';' | '&', allowed: RegExp): Map<string, Buffer> {
   const found = new Map<string, Buffer>();

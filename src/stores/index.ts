@@ -7,6 +7,7 @@ import type { KeyStore, OpenKey, OpenOptions } from './store.ts';
 const REGISTRATION: readonly (readonly [schemes: readonly string[], load: () => Promise<KeyStore>])[] = [
   [['file', 'env', 'fd'], () => import('./file/index.ts')],
   [['pkcs11'], () => import('./pkcs11/index.ts')],
+  [['tpm', 'handle'], () => import('./tpm/index.ts')],
 ];
 
 /** The store a URI's scheme names. @throws {HoldfastError} `ERR_STORE_UNKNOWN` */

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Secret, secretFromFile } from '../../src/secret.ts';
 import { CK, CKF } from '../../src/stores/pkcs11/cryptoki.ts';
 import { pinSource, readyPin } from '../../src/stores/pkcs11/login.ts';
-import { originInWords, type Refusals, type RefusedOrigin } from '../../src/stores/pkcs11/pin-record.ts';
+import { originInWords, type Refusals, type RefusedOrigin } from '../../src/pin-record.ts';
 import type { Notice } from '../../src/stores/store.ts';
 import { parseKeyUri, textOf } from '../../src/uri.ts';
 import { returnValue } from '../helpers/fake-pkcs11.ts';

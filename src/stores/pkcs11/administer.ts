@@ -4,6 +4,7 @@ import type { ITemplate, Session } from 'graphene-pk11';
 import { type Certificate, parseCertificate } from '../../certificate.ts';
 import { HoldfastError } from '../../errors.ts';
 import { within } from '../../limits.ts';
+import { pinRecordOf } from '../../pin-record.ts';
 import { takeTurn, turnWhen } from '../../turn.ts';
 import { type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
@@ -27,7 +28,6 @@ import {
   several,
   uriName,
 } from './objects.ts';
-import { pinRecordOf } from './pin-record.ts';
 import { findPublicKey } from './public-key.ts';
 import { findCertificateObjects, findCertificates, isAttestation, publicKeyOf } from './stored-certificate.ts';
 import { type Connection, nameOfToken, type Token, uriOnToken } from './token.ts';

@@ -1,5 +1,5 @@
+import type { Remembered } from '../../pin-record.ts';
 import { registry, type TokenMemory } from './modules.ts';
-import type { Remembered } from './pin-record.ts';
 
 /** Which PINs were refused, as hashes, in a process that has had the module before. It outlives the child that learnt it. */
 export interface KnownPins {

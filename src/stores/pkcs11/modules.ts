@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import type { PKCS11 } from 'pkcs11js';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
+import type { Remembered } from '../../pin-record.ts';
 import { printable } from '../../read-file.ts';
 import { CK } from './cryptoki.ts';
 import { loadDriver } from './driver.ts';
 import { fault, returnValueOf } from './faults.ts';
-import type { Remembered } from './pin-record.ts';
 import { makePlaces, type Places } from './pool.ts';
 
 /** What this process knows of one token. PINs are in it as hashes only. */

@@ -1,10 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { messageOf, systemCodeOf } from '../../errors.ts';
+import {
+  hashPin,
+  type PinRecord,
+  pinRecordOf,
+  type Refusal,
+  type Refusals,
+  refusedOriginOf,
+} from '../../pin-record.ts';
 import type { Secret, SecretSource } from '../../secret.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
-import { type PinRecord, pinRecordOf, type Refusal, type Refusals, refusedOriginOf } from './pin-record.ts';
-import { hashPin, isOver, pinFlagsOf, refusedBefore, unreadable } from './refusals.ts';
+import { isOver, pinFlagsOf, refusedBefore, unreadable } from './refusals.ts';
 import { type Connection, nameOfToken } from './token.ts';
 
 /** A PIN on its way to a token. */

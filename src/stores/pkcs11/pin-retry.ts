@@ -1,10 +1,10 @@
 import { HoldfastError, messageOf } from '../../errors.ts';
 import { within } from '../../limits.ts';
+import { originInWords, type PinRecord, pinRecordOf } from '../../pin-record.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions, RetriedPins } from '../store.ts';
 import type { Address } from './address.ts';
 import { connect } from './connect.ts';
-import { originInWords, type PinRecord, pinRecordOf } from './pin-record.ts';
 import { tokenInWords } from './token.ts';
 
 /** `retryPin` of this store. */

@@ -1,20 +1,8 @@
-import { createHmac, scryptSync } from 'node:crypto';
 import { messageOf, SecretError, systemCodeOf } from '../../errors.ts';
-import type { Secret } from '../../secret.ts';
+import { originInWords, type PinRecord, type Refusal } from '../../pin-record.ts';
 import { formatKeyUri } from '../../uri.ts';
 import { CKF } from './cryptoki.ts';
-import { originInWords, type PinRecord, type Refusal } from './pin-record.ts';
 import { type Connection, nameOfToken } from './token.ts';
-
-/** About ten milliseconds, and only where there is something to remember or to compare with: PINs are short. */
-const SLOW = { N: 4096, r: 8, p: 1 };
-
-/** One PIN for one kind of login, under a random key, hex. */
-export const hashPin = (key: Uint8Array, user: number, { bytes }: Secret): string =>
-  createHmac('sha256', key)
-    .update(`${user}/`)
-    .update(scryptSync(bytes, key, 32, SLOW))
-    .digest('hex');
 
 /** What the token says of its tries now; 0 for many that never say, undefined when it does not answer. */
 export function pinFlagsOf({ module, token }: Connection): number | undefined {

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
+import { createHash, createHmac, scryptSync } from 'node:crypto';
 import { existsSync, lstatSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { systemCodeOf } from '../../errors.ts';
-import { printable } from '../../read-file.ts';
-import { findRuntimeDir } from '../../runtime-dir.ts';
-import { asksPerson, type SecretOrigin, type SecretSource } from '../../secret.ts';
-import { takeTurn } from '../../turn.ts';
+import { systemCodeOf } from './errors.ts';
+import { printable } from './read-file.ts';
+import { findRuntimeDir } from './runtime-dir.ts';
+import { asksPerson, type Secret, type SecretOrigin, type SecretSource } from './secret.ts';
+import { takeTurn } from './turn.ts';
 
 /** A PIN that a token would not take, without the PIN. */
 export interface Refusal {
@@ -55,7 +55,10 @@ export interface PinRecord {
   takeTurn(): (() => void) | undefined;
 }
 
-/** @returns the record, whether it exists or not; why there can be none */
+/**
+ * @param token what tells it from others; for a TPM's key its Name stands for the serial number
+ * @returns the record, whether it exists or not; why there can be none
+ */
 export function pinRecordOf(token: {
   readonly serial: string;
   readonly label: string;
@@ -118,6 +121,16 @@ function isRefusal(value: unknown): value is Refusal {
     typeof locked === 'boolean'
   );
 }
+
+/** About ten milliseconds, and only where there is something to remember or to compare with: PINs are short. */
+const SLOW = { N: 4096, r: 8, p: 1 };
+
+/** One PIN for one kind of login, under a random key, hex. */
+export const hashPin = (key: Uint8Array, user: number, { bytes }: Secret): string =>
+  createHmac('sha256', key)
+    .update(`${user}/`)
+    .update(scryptSync(bytes, key, 32, SLOW))
+    .digest('hex');
 
 /** What can be said of a source without its secret. */
 export function refusedOriginOf(source: SecretSource | undefined): RefusedOrigin {

@@ -1,0 +1,52 @@
+import { SecretError } from '../../errors.ts';
+import { properties } from './commands.ts';
+import { IN_LOCKOUT, PT } from './constants.ts';
+import type { Tpm } from './execute.ts';
+
+/** How a TPM keeps people from guessing (TPM 2.0 Part 1 §19.8): one count for all keys that take part. */
+export interface Lockout {
+  readonly locked: boolean;
+  /** Wrong authValues that it still takes; undefined when it does not say. */
+  readonly triesLeft: number | undefined;
+  /** Seconds after which one try is given back; 0 for never. */
+  readonly interval: number;
+}
+
+/** Read without trying anything. */
+export async function readLockout(tpm: Tpm): Promise<Lockout> {
+  const found = await properties(tpm, PT.PERMANENT, PT.LOCKOUT_RECOVERY - PT.PERMANENT + 1);
+  const [counter, most] = [found.get(PT.LOCKOUT_COUNTER), found.get(PT.MAX_AUTH_FAIL)];
+  return {
+    locked: ((found.get(PT.PERMANENT) ?? 0) & IN_LOCKOUT) !== 0,
+    triesLeft: counter === undefined || most === undefined ? undefined : Math.max(0, most - counter),
+    interval: found.get(PT.LOCKOUT_INTERVAL) ?? 0,
+  };
+}
+
+/** The error for a TPM in lockout, which says when it recovers. */
+export function lockedError(name: string, { interval }: Lockout, cause?: unknown): SecretError {
+  const wait =
+    interval > 0 ? `wait: it allows one more try every ${inWords(interval)}` : 'it does not recover by itself';
+  return new SecretError(
+    'ERR_SECRET_LOCKED',
+    `the ${name} is in lockout: wrong authValues were tried too often (TPM_RC_LOCKOUT)`,
+    {
+      hint: `${wait}; or clear it with the lockout authorisation (tpm2_dictionarylockout --clear-lockout)${cause ? '' : '; nothing was tried'}`,
+      triesLeft: 0,
+      cause,
+    },
+  );
+}
+
+function inWords(seconds: number): string {
+  const [size, unit] = (
+    [
+      [86_400, 'day'],
+      [3_600, 'hour'],
+      [60, 'minute'],
+      [1, 'second'],
+    ] as const
+  ).find(([each]) => seconds % each === 0 && seconds >= each) as readonly [number, string];
+  const count = seconds / size;
+  return count === 1 ? unit : `${count} ${unit}s`;
+}

@@ -1,0 +1,95 @@
+import { HoldfastError } from '../../errors.ts';
+import { patient, within } from '../../limits.ts';
+import { printable, readBounded } from '../../read-file.ts';
+import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
+import type { OpenKey, OpenOptions } from '../store.ts';
+import type { Address } from './address.ts';
+import { hex } from './constants.ts';
+import { type Hold, holdOn } from './hold.ts';
+import { tpmKey } from './key.ts';
+import { readKeyFile } from './key-file.ts';
+import { type Loaded, loadKey, NO_AUTH, type Target } from './load-key.ts';
+import { retryCommand } from './retry.ts';
+import { checkSigns } from './signature.ts';
+import { unlock } from './unlock.ts';
+
+/** Open the key at an address: find it, see that it signs, have its authValue, hand it back. */
+export async function openAt(address: Address, options: OpenOptions): Promise<OpenKey> {
+  checkSecretSource(options.secret);
+  const { device } = address;
+  return within(patient(options), 'opening the key', async (signal) => {
+    let parentSecret: Secret | undefined;
+    const target = await targetOf(address, () => parentSecret?.bytes ?? NO_AUTH, signal);
+    if (target.file) checkSigns(target.file.area, target.name);
+    if (address.parentSecret) {
+      const of = `the storage key of the ${target.name}`;
+      parentSecret = await askSecret(address.parentSecret, { kind: 'PIN', of, purpose: options.purpose });
+    }
+    const hold: Hold<Loaded> = holdOn(
+      device,
+      (tpm) => loadKey(tpm, target),
+      () =>
+        options.notify?.({
+          kind: 'warning',
+          ...LEFTOVERS,
+          message: `the ${device.name} was full: ${LEFTOVERS.message}`,
+        }),
+    );
+    const close = async (): Promise<void> => {
+      await hold.close();
+      parentSecret?.wipe();
+    };
+    try {
+      const { area } = await hold.use(async ({ key }) => key, signal);
+      checkSigns(area, target.name);
+      const retry = retryCommand(address.uri);
+      const secret = await unlock(
+        {
+          hold,
+          name: target.name,
+          deviceName: device.name,
+          source: options.secret ?? address.secret,
+          emptyAuth: target.file?.emptyAuth,
+          options,
+          retry,
+        },
+        signal,
+      );
+      const { signal: ended, deadline } = options;
+      const found = { hold: { ...hold, close }, area, name: target.name, deviceName: device.name, secret, retry };
+      return tpmKey(found, patient({ signal: ended, deadline }));
+    } catch (error) {
+      const closing = close();
+      // Somebody who does not want to wait any more does not wait for this either.
+      if (!signal.aborted) await closing;
+      throw error;
+    }
+  });
+}
+
+const LEFTOVERS = {
+  message: 'what other programs had left loaded was flushed',
+  hint: 'use /dev/tpmrm0, or flush what tpm2-tools leave (tpm2_flushcontext -t -l)',
+} as const;
+
+/** Bytes: a key file has about 700. */
+const FILE_LIMIT: number = 64 * 1024;
+
+async function targetOf(
+  { device, file, handle, pcrs, plain }: Address,
+  parentAuth: () => Uint8Array,
+  signal: AbortSignal,
+): Promise<Target> {
+  const common = { pcrs, plain, parentAuth };
+  if (file !== undefined) {
+    const name = `TPM key file ${printable(file)}`;
+    const { data } = await readBounded(file, { limit: FILE_LIMIT, what: 'TPM key file', signal });
+    return { ...common, name, handle: undefined, file: readKeyFile(data, name) };
+  }
+  if (handle !== undefined) {
+    return { ...common, name: `key ${hex(handle)} in the ${device.name}`, handle, file: undefined };
+  }
+  throw new HoldfastError('ERR_URI_INVALID', 'the key URI names no key of the TPM', {
+    hint: 'write tpm:handle=0x81010001 or tpm:file=/path/to/key.tpm (holdfast list tpm: shows what there is)',
+  });
+}

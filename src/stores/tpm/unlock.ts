@@ -1,0 +1,138 @@
+import { SecretError } from '../../errors.ts';
+import { orAborted } from '../../limits.ts';
+import { askSecret, asksPerson, Secret, type SecretRequest, type SecretSource } from '../../secret.ts';
+import type { OpenOptions } from '../store.ts';
+import { checkAuth, flush, startSession } from './commands.ts';
+import type { Tpm } from './execute.ts';
+import { sendOnce } from './guard.ts';
+import type { Hold } from './hold.ts';
+import { authorizationFor, type Loaded } from './load-key.ts';
+import { type Lockout, lockedError, readLockout } from './lockout.ts';
+import { has } from './public-area.ts';
+import { isResponse, RC } from './response-codes.ts';
+
+/** A key that may want an authValue. */
+export interface Lock {
+  readonly hold: Hold<Loaded>;
+  /** What the key, and what its TPM is called, without an article. */
+  readonly name: string;
+  readonly deviceName: string;
+  readonly source: SecretSource | undefined;
+  /** What the key file says: a hint. */
+  readonly emptyAuth: boolean | undefined;
+  readonly options: OpenOptions;
+  /** What a person runs to have a refused authValue sent once more. */
+  readonly retry: string;
+}
+
+/**
+ * The authValue of a key, which is right by then, asked for when nothing else is left. The caller wipes it.
+ *
+ * Whether a key has one, no TPM tells. A stored one is tried at once. Else the empty one is tried where that costs nothing
+ * (a key whose wrong tries are not counted), where the key file says that it has none, or where there is nobody to ask.
+ *
+ * @throws {SecretError} `ERR_SECRET_REQUIRED`, `ERR_SECRET_WRONG`, `ERR_SECRET_LAST_TRY`, `ERR_SECRET_LOCKED`
+ */
+export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
+  const { key, policy } = await lock.hold.use(async (loaded) => loaded, signal);
+  const counted = !has(key.area, 'noDA');
+  if (policy && !policy.wantsAuth) return new Secret('');
+  const { source } = lock;
+  const stored = source !== undefined && !asksPerson(source);
+  const request: SecretRequest = { kind: 'PIN', of: lock.name, purpose: lock.options.purpose };
+  if (!stored && (!counted || lock.emptyAuth === true || source === undefined)) {
+    const empty = new Secret('');
+    if (await attempt(lock, empty, key.name, { counted, stored: true, source: undefined }, signal)) return empty;
+    if (source === undefined) return askSecret(undefined, request);
+  }
+  const triesLeft = counted ? (await checkLockout(lock, stored, signal)).triesLeft : undefined;
+  const asking = askSecret(source, { ...request, triesLeft });
+  asking.then(
+    (late) => signal.aborted && late.wipe(),
+    () => {},
+  );
+  const secret = await orAborted(asking, signal);
+  try {
+    if (await attempt(lock, secret, key.name, { counted, stored, source }, signal)) return secret;
+    const left = counted ? (await lock.hold.use((_, tpm) => readLockout(tpm), signal)).triesLeft : undefined;
+    throw refusal(lock, stored && counted, left);
+  } catch (error) {
+    secret.wipe();
+    throw error;
+  }
+}
+
+interface Attempt {
+  /** The TPM counts wrong ones. */
+  readonly counted: boolean;
+  /** Nobody was asked for it. */
+  readonly stored: boolean;
+  readonly source: SecretSource | undefined;
+}
+
+/** @returns whether the TPM takes it */
+async function attempt(
+  lock: Lock,
+  secret: Secret,
+  name: Uint8Array,
+  { counted, stored, source }: Attempt,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const send = (): Promise<boolean> => lock.hold.use((loaded, tpm) => isRight(lock, tpm, loaded, secret), signal);
+  if (!counted) return send();
+  await checkLockout(lock, stored, signal);
+  if (!stored) return send();
+  const guarded = { what: lock.name, name, source, notify: lock.options.notify, retry: lock.retry };
+  return sendOnce(guarded, secret, send, signal);
+}
+
+/** A stored authValue is not spent on the last try of the TPM. */
+async function checkLockout(lock: Lock, stored: boolean, signal: AbortSignal): Promise<Lockout> {
+  const lockout = await lock.hold.use((_, tpm) => readLockout(tpm), signal);
+  if (lockout.locked) throw lockedError(lock.deviceName, lockout);
+  if (!stored || lockout.triesLeft === undefined || lockout.triesLeft > 1) return lockout;
+  throw new SecretError(
+    'ERR_SECRET_LAST_TRY',
+    `the ${lock.deviceName} has one try left before its lockout, and a stored authValue is not spent on it`,
+    {
+      hint: 'enter it yourself once, where you are asked for it, or wait until the TPM forgets a wrong one',
+      triesLeft: 1,
+    },
+  );
+}
+
+/** Ask the TPM without signing anything. */
+async function isRight(lock: Lock, tpm: Tpm, loaded: Loaded, secret: Secret): Promise<boolean> {
+  const trial = await startSession(tpm, 'TRIAL');
+  try {
+    const authorization = await authorizationFor(tpm, loaded, secret.bytes, false);
+    await checkAuth(tpm, loaded.key, trial, authorization);
+    return true;
+  } catch (error) {
+    if (isRefusal(error)) return false;
+    // A policy that is for signatures alone: the first one will tell.
+    if (isResponse(error, RC.POLICY_CC)) return true;
+    if (isResponse(error, RC.LOCKOUT)) throw lockedError(lock.deviceName, await readLockout(tpm), error);
+    throw error;
+  } finally {
+    await flush(tpm, trial.handle);
+  }
+}
+
+/** The authValue was wrong. */
+export const isRefusal = (error: unknown): boolean => isResponse(error, RC.AUTH_FAIL, RC.BAD_AUTH);
+
+export function refusal(
+  { name, retry }: Pick<Lock, 'name' | 'retry'>,
+  recorded: boolean,
+  triesLeft?: number,
+  cause?: unknown,
+): SecretError {
+  const left =
+    triesLeft === 0 ? ', and its TPM is in lockout now' : triesLeft === 1 ? ', and its TPM has one try left' : '';
+  return new SecretError('ERR_SECRET_WRONG', `the ${name} refused the authValue${left}`, {
+    hint: `give the right one${recorded ? `; if this one is right by now: ${retry}` : ''}`,
+    triesLeft,
+    cause,
+  });
+}
