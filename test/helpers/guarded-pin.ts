@@ -1,9 +1,9 @@
 import { describe } from '@jest/globals';
 import type { HoldfastError } from '../../src/errors.ts';
+import { type PinRecord, pinRecordOf } from '../../src/pin-record.ts';
 import { findRuntimeDir } from '../../src/runtime-dir.ts';
 import { askPerson } from '../../src/secret.ts';
 import { login, pinSource } from '../../src/stores/pkcs11/login.ts';
-import { type PinRecord, pinRecordOf } from '../../src/pin-record.ts';
 import { makePlaces } from '../../src/stores/pkcs11/pool.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
 import { failure } from '../stores/conformance.ts';

@@ -20,10 +20,10 @@ export function inheritedDevice(stream: Duplex): Device {
       try {
         await orAborted(turn, signal);
       } catch (error) {
-        turn.then(free);
+        void turn.then(free);
         throw error;
       }
-      return { send: whole.send, close: free };
+      return { send: (command) => whole.send(command), close: free };
     },
   };
 }

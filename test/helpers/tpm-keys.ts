@@ -30,6 +30,7 @@ export interface MakeOptions {
   readonly hierarchy?: 'o' | 'n';
   /** A persistent storage key instead. */
   readonly parent?: string;
+  readonly parentAuth?: string;
 }
 
 export interface MadeKey {
@@ -53,14 +54,36 @@ export async function makeTpmKey(tpm: TestTpm, options: MakeOptions): Promise<Ma
   }`;
   const auth = options.auth === undefined ? [] : ['-p', options.auth];
   const policy = options.policy === undefined ? [] : ['-L', options.policy];
+  const ofParent = options.parentAuth === undefined ? [] : ['-P', options.parentAuth];
   const attributes = options.attributes ?? (options.counted ? SIGNING : `${SIGNING}|noda`);
   if (options.parent === undefined) await makeStorage(tpm, parent, options);
   const blobs = ['-u', `${name}.pub`, '-r', `${name}.priv`];
-  await tpm.tool('tpm2_create', '-C', parent, '-G', algorithm, '-a', attributes, ...auth, ...policy, ...blobs);
+  await tpm.tool(
+    'tpm2_create',
+    '-C',
+    parent,
+    ...ofParent,
+    '-G',
+    algorithm,
+    '-a',
+    attributes,
+    ...auth,
+    ...policy,
+    ...blobs,
+  );
   await flush(tpm);
-  await tpm.tool('tpm2_encodeobject', '-C', parent, ...(options.auth === undefined ? [] : ['-p']), ...blobs, '-o', `${name}.tpm`);
+  await tpm.tool(
+    'tpm2_encodeobject',
+    '-C',
+    parent,
+    ...ofParent,
+    ...(options.auth === undefined ? [] : ['-p']),
+    ...blobs,
+    '-o',
+    `${name}.tpm`,
+  );
   await flush(tpm);
-  await tpm.tool('tpm2_load', '-C', parent, ...blobs, '-c', `${name}.ctx`);
+  await tpm.tool('tpm2_load', '-C', parent, ...ofParent, ...blobs, '-c', `${name}.ctx`);
   await tpm.tool('tpm2_readpublic', '-c', `${name}.ctx`, '-f', 'pem', '-o', `${name}.pem`);
   await flush(tpm);
   return {

@@ -171,6 +171,14 @@ export async function handles(tpm: Tpm, first: number): Promise<readonly number[
   return found;
 }
 
+/** `TPM_ECC_CURVE`s that the TPM knows. */
+export async function curves(tpm: Tpm): Promise<readonly number[]> {
+  const reader = await capability(tpm, CAP.ECC_CURVES, 0, 254);
+  const found = Array.from({ length: Math.min(reader.u32(), 1024) }, () => reader.u16());
+  reader.end();
+  return found;
+}
+
 async function capability(tpm: Tpm, wanted: number, property: number, count: number): Promise<Reader> {
   const { parameters } = await tpm.run({
     code: CC.GetCapability,

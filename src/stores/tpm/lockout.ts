@@ -23,6 +23,27 @@ export async function readLockout(tpm: Tpm): Promise<Lockout> {
   };
 }
 
+/**
+ * Look before a counted authValue is tried.
+ *
+ * @param name of the TPM
+ * @param stored nobody was asked for it: it is not spent on the last try
+ * @throws {SecretError} `ERR_SECRET_LOCKED`, `ERR_SECRET_LAST_TRY`
+ */
+export async function checkTries(tpm: Tpm, name: string, stored: boolean): Promise<Lockout> {
+  const lockout = await readLockout(tpm);
+  if (lockout.locked) throw lockedError(name, lockout);
+  if (!stored || lockout.triesLeft === undefined || lockout.triesLeft > 1) return lockout;
+  throw new SecretError(
+    'ERR_SECRET_LAST_TRY',
+    `the ${name} has one try left before its lockout, and a stored authValue is not spent on it`,
+    {
+      hint: 'enter it yourself once, where you are asked for it, or wait until the TPM forgets a wrong one',
+      triesLeft: 1,
+    },
+  );
+}
+
 /** The error for a TPM in lockout, which says when it recovers. */
 export function lockedError(name: string, { interval }: Lockout, cause?: unknown): SecretError {
   const wait =

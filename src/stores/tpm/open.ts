@@ -1,16 +1,14 @@
-import { HoldfastError } from '../../errors.ts';
 import { patient, within } from '../../limits.ts';
-import { printable, readBounded } from '../../read-file.ts';
 import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
-import { hex } from './constants.ts';
 import { type Hold, holdOn } from './hold.ts';
 import { tpmKey } from './key.ts';
-import { readKeyFile } from './key-file.ts';
-import { type Loaded, loadKey, NO_AUTH, type Target } from './load-key.ts';
+import { type Loaded, loadKey } from './load-key.ts';
 import { retryCommand } from './retry.ts';
 import { checkSigns } from './signature.ts';
+import { NO_AUTH } from './storage.ts';
+import { targetOf } from './target.ts';
 import { unlock } from './unlock.ts';
 
 /** Open the key at an address: find it, see that it signs, have its authValue, hand it back. */
@@ -71,25 +69,3 @@ const LEFTOVERS = {
   message: 'what other programs had left loaded was flushed',
   hint: 'use /dev/tpmrm0, or flush what tpm2-tools leave (tpm2_flushcontext -t -l)',
 } as const;
-
-/** Bytes: a key file has about 700. */
-const FILE_LIMIT: number = 64 * 1024;
-
-async function targetOf(
-  { device, file, handle, pcrs, plain }: Address,
-  parentAuth: () => Uint8Array,
-  signal: AbortSignal,
-): Promise<Target> {
-  const common = { pcrs, plain, parentAuth };
-  if (file !== undefined) {
-    const name = `TPM key file ${printable(file)}`;
-    const { data } = await readBounded(file, { limit: FILE_LIMIT, what: 'TPM key file', signal });
-    return { ...common, name, handle: undefined, file: readKeyFile(data, name) };
-  }
-  if (handle !== undefined) {
-    return { ...common, name: `key ${hex(handle)} in the ${device.name}`, handle, file: undefined };
-  }
-  throw new HoldfastError('ERR_URI_INVALID', 'the key URI names no key of the TPM', {
-    hint: 'write tpm:handle=0x81010001 or tpm:file=/path/to/key.tpm (holdfast list tpm: shows what there is)',
-  });
-}

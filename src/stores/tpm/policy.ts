@@ -20,7 +20,7 @@ export interface Policy {
   readonly wantsAuth: boolean;
 }
 
-const WITH_AUTH: PolicyStep = { command: CC.PolicyAuthValue, parameters: Buffer.alloc(0) };
+export const WITH_AUTH: PolicyStep = { command: CC.PolicyAuthValue, parameters: Buffer.alloc(0) };
 
 /** What the bits of a PCR bank are called. */
 const BANKS: ReadonlyMap<string, number> = new Map([

@@ -113,6 +113,7 @@ export const RC = {
   ASYMMETRIC: 0x81,
   HASH: 0x83,
   VALUE: 0x84,
+  KEY_SIZE: 0x87,
   TYPE: 0x8a,
   HANDLE: 0x8b,
   AUTH_FAIL: 0x8e,

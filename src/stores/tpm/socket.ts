@@ -47,7 +47,9 @@ export const MSSIM: Framing = {
 /** Talk to a TPM over a stream that is connected. It is ours from then on, until it is closed. */
 export function connectionOver(stream: Duplex, name: string, framing: Framing = RAW): Connection {
   let received: Buffer = Buffer.alloc(0);
-  let waiting: { resolve(response: Buffer): void; reject(error: HoldfastError): void } | undefined;
+  let waiting:
+    | { readonly resolve: (response: Buffer) => void; readonly reject: (error: HoldfastError) => void }
+    | undefined;
   let failed: HoldfastError | undefined;
 
   const fail = (why: string, cause?: unknown): void => {

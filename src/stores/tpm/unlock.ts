@@ -7,7 +7,7 @@ import type { Tpm } from './execute.ts';
 import { sendOnce } from './guard.ts';
 import type { Hold } from './hold.ts';
 import { authorizationFor, type Loaded } from './load-key.ts';
-import { type Lockout, lockedError, readLockout } from './lockout.ts';
+import { checkTries, lockedError, readLockout } from './lockout.ts';
 import { has } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
 
@@ -45,7 +45,9 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
     if (await attempt(lock, empty, key.name, { counted, stored: true, source: undefined }, signal)) return empty;
     if (source === undefined) return askSecret(undefined, request);
   }
-  const triesLeft = counted ? (await checkLockout(lock, stored, signal)).triesLeft : undefined;
+  const triesLeft = counted
+    ? (await lock.hold.use((_, tpm) => checkTries(tpm, lock.deviceName, stored), signal)).triesLeft
+    : undefined;
   const asking = askSecret(source, { ...request, triesLeft });
   asking.then(
     (late) => signal.aborted && late.wipe(),
@@ -80,25 +82,10 @@ async function attempt(
 ): Promise<boolean> {
   const send = (): Promise<boolean> => lock.hold.use((loaded, tpm) => isRight(lock, tpm, loaded, secret), signal);
   if (!counted) return send();
-  await checkLockout(lock, stored, signal);
+  await lock.hold.use((_, tpm) => checkTries(tpm, lock.deviceName, stored), signal);
   if (!stored) return send();
   const guarded = { what: lock.name, name, source, notify: lock.options.notify, retry: lock.retry };
   return sendOnce(guarded, secret, send, signal);
-}
-
-/** A stored authValue is not spent on the last try of the TPM. */
-async function checkLockout(lock: Lock, stored: boolean, signal: AbortSignal): Promise<Lockout> {
-  const lockout = await lock.hold.use((_, tpm) => readLockout(tpm), signal);
-  if (lockout.locked) throw lockedError(lock.deviceName, lockout);
-  if (!stored || lockout.triesLeft === undefined || lockout.triesLeft > 1) return lockout;
-  throw new SecretError(
-    'ERR_SECRET_LAST_TRY',
-    `the ${lock.deviceName} has one try left before its lockout, and a stored authValue is not spent on it`,
-    {
-      hint: 'enter it yourself once, where you are asked for it, or wait until the TPM forgets a wrong one',
-      triesLeft: 1,
-    },
-  );
 }
 
 /** Ask the TPM without signing anything. */

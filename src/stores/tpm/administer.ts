@@ -1,0 +1,237 @@
+import { lstatSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
+import { orAborted, patient, within } from '../../limits.ts';
+import { printable } from '../../read-file.ts';
+import { askSecret, Secret, type SecretSource } from '../../secret.ts';
+import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
+import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
+import type { Address } from './address.ts';
+import { load, startSession, type TpmObject } from './commands.ts';
+import { ALG, CC, CURVES, HT, hex, kindOfHandle, OBJECT, RH } from './constants.ts';
+import { REACH } from './device.ts';
+import type { Authorization, Tpm } from './execute.ts';
+import { type Hash, hashOf } from './hashes.ts';
+import { holdOn } from './hold.ts';
+import { endSession, loadKey } from './load-key.ts';
+import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
+import { type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
+import { isResponse, RC } from './response-codes.ts';
+import {
+  NO_AUTH,
+  parentRefused,
+  persistent,
+  persistentParent,
+  primaryParent,
+  type Reach,
+  throwAwaySession,
+} from './storage.ts';
+import { targetOf } from './target.ts';
+import { ECC_STORAGE, signingTemplate, type Template } from './templates.ts';
+import { writeKeyFile } from './write-key-file.ts';
+
+/** Make a key below a storage key, and write its file or make it persistent. See the front door. */
+export async function createKey(address: Address, options: CreateOptions): Promise<KeyUri> {
+  const { file, handle, device, pcrs, parent = RH.OWNER } = address;
+  if (file === undefined && handle === undefined) {
+    throw new HoldfastError('ERR_URI_INVALID', 'the key URI does not say where the key is to be', {
+      hint: 'write tpm:file=/path/to/key.tpm or tpm:handle=0x81010001',
+    });
+  }
+  if (file !== undefined && lstatSync(file, { throwIfNoEntry: false })) throw exists(`file ${printable(file)}`);
+  const name =
+    file === undefined ? `key ${hex(handle as number)} in the ${device.name}` : `TPM key file ${printable(file)}`;
+  const secret = await newSecret(options.secret ?? address.secret, name, options);
+  try {
+    const steps = await atTpm(address, name, options, async (tpm, reach) => {
+      const { storage, authorization } =
+        kindOfHandle(parent) === HT.PERSISTENT
+          ? await persistentParent(tpm, parent, reach)
+          : await primaryParent(tpm, parent, ECC_STORAGE, reach);
+      const policy = pcrs ? await makePolicy(tpm, pcrs, secret.bytes.length > 0) : NO_POLICY;
+      const template = templateFor(options.keyType, secret.bytes.length > 0, policy.digest);
+      const key = await create(tpm, storage, template, secret.bytes, authorization).catch((error: unknown) => {
+        throw notMade(error, options.keyType, parent);
+      });
+      if (file === undefined) {
+        const loaded = await load(tpm, storage, key, authorization);
+        await makePersistent(tpm, loaded, handle as number, reach);
+      } else {
+        await write(file, key, parent, policy.steps, secret.bytes.length === 0);
+      }
+      return policy.steps;
+    });
+    return uriOf(address, file === undefined && steps.length > 0);
+  } finally {
+    secret.wipe();
+  }
+}
+
+/** Put the key of a file at a persistent handle. */
+export async function persistKey(address: Address, handle: number, options: OpenOptions): Promise<KeyUri> {
+  const { file, device } = address;
+  if (file === undefined) {
+    throw new HoldfastError('ERR_URI_INVALID', 'the key URI names no key file to make persistent', {
+      hint: 'write tpm:file=/path/to/key.tpm',
+    });
+  }
+  await atTpm(address, `key ${hex(handle)} in the ${device.name}`, options, async (tpm, reach, signal) => {
+    const target = await targetOf(address, reach.parentAuth, signal);
+    const { key } = await loadKey(tpm, { ...target, ...reach });
+    await makePersistent(tpm, key, handle, reach);
+  });
+  const path = [['handle', hex(handle)]] as const;
+  return parseKeyUri(formatKeyUri({ scheme: 'tpm', path, query: reachOf(address) }));
+}
+
+/** Remove a persistent key. It is gone for good unless there is a file of it. */
+export async function removeKey(address: Address, options: OpenOptions): Promise<void> {
+  const { handle, device } = address;
+  if (handle === undefined) {
+    throw new HoldfastError('ERR_URI_INVALID', 'the key URI names no persistent key to remove', {
+      hint: 'write tpm:handle=0x81010001; a key file is removed as any other file',
+    });
+  }
+  const name = `key ${hex(handle)} in the ${device.name}`;
+  await atTpm(address, name, options, async (tpm, reach) => {
+    const key = await persistent(tpm, handle, `there is no ${name}`);
+    await evictAsOwner(tpm, key, handle, reach);
+  });
+}
+
+/** One visit to the TPM, after which nothing is loaded. */
+async function atTpm<T>(
+  address: Address,
+  name: string,
+  options: OpenOptions,
+  work: (tpm: Tpm, reach: Reach, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { device, plain, parentSecret } = address;
+  return within(patient(options), `work on the ${name}`, async (signal) => {
+    const request = { kind: 'PIN', of: `the parent of the ${name}`, purpose: options.purpose } as const;
+    const parentAuth = parentSecret && (await orAborted(askSecret(parentSecret, request), signal));
+    const reach: Reach = { name, deviceName: device.name, plain, parentAuth: () => parentAuth?.bytes ?? NO_AUTH };
+    const hold = holdOn(
+      device,
+      async (tpm) => tpm,
+      () => {},
+    );
+    try {
+      return await hold.use((tpm) => work(tpm, reach, signal), signal);
+    } finally {
+      const closing = hold.close();
+      if (!signal.aborted) await closing;
+      parentAuth?.wipe();
+    }
+  });
+}
+
+/** What protects the new key; empty when nobody gives anything. */
+const newSecret = async (source: SecretSource | undefined, of: string, { purpose }: OpenOptions): Promise<Secret> =>
+  source === undefined ? new Secret('') : askSecret(source, { kind: 'PIN', of, purpose });
+
+interface NewPolicy {
+  readonly digest: Buffer;
+  readonly steps: readonly PolicyStep[];
+}
+
+const NO_POLICY: NewPolicy = { digest: Buffer.alloc(0), steps: [] };
+
+/** A policy for the PCRs as they are now, and the authValue where there is one. */
+async function makePolicy(tpm: Tpm, pcrs: PcrSelection, hasAuth: boolean): Promise<NewPolicy> {
+  const values = await pcrDigest(tpm, pcrs.bytes, hashOf(ALG.SHA256) as Hash);
+  const step: PolicyStep = { command: CC.PolicyPCR, parameters: Buffer.concat([pcrs.bytes, values]) };
+  const steps = hasAuth ? [step, WITH_AUTH] : [step];
+  const trial = await startSession(tpm, 'TRIAL');
+  await showPolicy(tpm, trial, { steps, wantsAuth: hasAuth });
+  const digest = Buffer.from(await policyDigest(tpm, trial));
+  await endSession(tpm, trial);
+  return { digest, steps };
+}
+
+/** Wrong tries are counted where there is something to guess: a key without an authValue must not suffer from others'. */
+function templateFor(keyType: KeySpec, hasAuth: boolean, authPolicy: Buffer): Template {
+  const attributes =
+    OBJECT.fixedTPM |
+    OBJECT.fixedParent |
+    OBJECT.sensitiveDataOrigin |
+    OBJECT.sign |
+    (authPolicy.length > 0 ? 0 : OBJECT.userWithAuth) |
+    (hasAuth ? 0 : OBJECT.noDA);
+  const curve = CURVES.find(({ name }) => name === keyType);
+  const kind = curve ? { curve } : { bits: Number(/^RSA-(\d{4})$/.exec(keyType)?.[1]) };
+  if ('bits' in kind && Number.isNaN(kind.bits)) {
+    throw new HoldfastError('ERR_OPTION_INVALID', 'there is no such type of key', {
+      hint: 'use RSA-2048, RSA-3072, RSA-4096, P-256, P-384 or P-521',
+    });
+  }
+  return signingTemplate(kind, attributes, authPolicy);
+}
+
+function notMade(error: unknown, keyType: KeySpec, parent: number): unknown {
+  if (isResponse(error, RC.VALUE, RC.CURVE, RC.KEY_SIZE, RC.ASYMMETRIC, RC.TYPE)) {
+    return new HoldfastError('ERR_KEY_UNSUPPORTED', `the TPM makes no ${keyType} keys`, {
+      hint: 'use P-256 or RSA-2048, which every TPM has',
+      cause: error,
+    });
+  }
+  return parentRefused(error, `storage key ${hex(parent)}`);
+}
+
+async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {
+  try {
+    await evictAsOwner(tpm, key, handle, reach);
+  } catch (error) {
+    throw isResponse(error, RC.NV_DEFINED) ? exists(`handle ${hex(handle)}`, error) : error;
+  }
+}
+
+/** The owner says what is kept (Part 1 §37.3). */
+async function evictAsOwner(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {
+  const authValue = reach.parentAuth();
+  const session = reach.plain || authValue.length === 0 ? undefined : await throwAwaySession(tpm);
+  const authorization: Authorization = { session, authValue };
+  await evict(tpm, key, handle, authorization).catch((error: unknown) => {
+    throw parentRefused(error, 'owner hierarchy');
+  });
+}
+
+async function write(
+  file: string,
+  key: MadeKey,
+  parent: number,
+  policy: readonly PolicyStep[],
+  emptyAuth: boolean,
+): Promise<void> {
+  const text = writeKeyFile({ ...key, parent, policy, emptyAuth, description: undefined });
+  try {
+    await writeFile(file, text, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    const code = systemCodeOf(cause) ?? messageOf(cause);
+    if (code === 'EEXIST') throw exists(`file ${printable(file)}`, cause);
+    throw new HoldfastError('ERR_FILE_UNWRITABLE', `the TPM key file ${printable(file)} cannot be written (${code})`, {
+      hint: 'make its directory and let this user write there',
+      cause,
+    });
+  }
+}
+
+const exists = (what: string, cause?: unknown): HoldfastError =>
+  new HoldfastError('ERR_KEY_EXISTS', `the ${what} is taken already`, {
+    hint: 'choose another name, or remove what is there',
+    cause,
+  });
+
+/** How the TPM is reached, without any secret. */
+const reachOf = ({ uri }: Pick<Address, 'uri'>): [string, Uint8Array][] =>
+  [...uri.query].filter(([name]) => (REACH as readonly string[]).includes(name));
+
+/** The URI that opens the key, without any secret. */
+function uriOf({ uri, file, handle, pcrs }: Address, withPcrs: boolean): KeyUri {
+  const path = file === undefined ? (['handle', hex(handle as number)] as const) : (['file', file] as const);
+  const session = uri.query.get('session');
+  const query: [string, Uint8Array | string][] = [...reachOf({ uri })];
+  if (session) query.push(['session', session]);
+  if (withPcrs && pcrs) query.push(['pcr', pcrs.text]);
+  return parseKeyUri(formatKeyUri({ scheme: 'tpm', path: [path], query }));
+}
