@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer, type NetConnectOpts } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,8 +16,8 @@ export interface TestTpm {
   readonly query: string;
   /** For tpm2-tools. */
   readonly tcti: string;
-  /** For `swtpm_ioctl`. */
-  readonly control: readonly string[];
+  /** Where its control channel listens. */
+  readonly control: NetConnectOpts;
   readonly child: ChildProcess;
   /** Run one of tpm2-tools against it, in `dir`. */
   tool(program: string, ...args: readonly string[]): Promise<string>;
@@ -43,7 +43,7 @@ async function onUnix(dir: string, state: string): Promise<TestTpm> {
   const child = start(state, `type=unixio,path=${socket}`, `type=unixio,path=${socket}.ctrl`);
   // It serves one client at a time, and knocking would take a turn: look for the sockets only.
   await until(child, () => existsSync(socket) && existsSync(`${socket}.ctrl`));
-  return testTpm(dir, child, `device=${socket}`, `swtpm:path=${socket}`, ['--unix', `${socket}.ctrl`]);
+  return testTpm(dir, child, `device=${socket}`, `swtpm:path=${socket}`, { path: `${socket}.ctrl` });
 }
 
 async function onTcp(dir: string, state: string): Promise<TestTpm> {
@@ -55,10 +55,10 @@ async function onTcp(dir: string, state: string): Promise<TestTpm> {
     await sleep(50);
     if (child.exitCode === null) {
       await until(child, () => answers(port + 1));
-      return testTpm(dir, child, `tcp=127.0.0.1:${port}`, `swtpm:host=127.0.0.1,port=${port}`, [
-        '--tcp',
-        `:${port + 1}`,
-      ]);
+      return testTpm(dir, child, `tcp=127.0.0.1:${port}`, `swtpm:host=127.0.0.1,port=${port}`, {
+        port: port + 1,
+        host: '127.0.0.1',
+      });
     }
     if (tries === 20) throw new Error('swtpm found no port');
   }
@@ -80,7 +80,6 @@ async function until(child: ChildProcess, isReady: () => boolean | Promise<boole
 }
 
 async function answers(port: number): Promise<boolean> {
-  const { connect } = await import('node:net');
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => {
       socket.destroy();
@@ -98,7 +97,7 @@ const freePort = (): Promise<number> =>
     });
   });
 
-function testTpm(dir: string, child: ChildProcess, query: string, tcti: string, control: readonly string[]): TestTpm {
+function testTpm(dir: string, child: ChildProcess, query: string, tcti: string, control: NetConnectOpts): TestTpm {
   const env = { ...process.env, TPM2TOOLS_TCTI: tcti, TPM2OPENSSL_TCTI: tcti, TSS2_LOG: 'all+NONE' };
   const run = promisify(execFile);
   return {
@@ -113,4 +112,17 @@ function testTpm(dir: string, child: ChildProcess, query: string, tcti: string, 
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Reset it, as a machine that is switched off and on: swtpm's CMD_INIT. Nobody starts it (TPM2_Startup) afterwards. */
+export function resetTpm({ control }: TestTpm): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(control, () => socket.write(Buffer.from('0000000200000000', 'hex')));
+    socket.on('error', reject);
+    socket.on('data', (answer) => {
+      socket.destroy();
+      if (Buffer.from(answer).readUInt32BE(0) === 0) resolve();
+      else reject(new Error('swtpm did not reset'));
+    });
+  });
 }

@@ -26,7 +26,13 @@ async function makeKeys(tpm: TestTpm): Promise<void> {
   made.set('protected', await makeTpmKey(tpm, { type: 'P-256', auth: secret, counted: true }));
   for (const [name, key] of made) await key.persist(handleOf(name));
   // One count for all wrong authValues of a run.
-  await tpm.tool('tpm2_dictionarylockout', '--setup-parameters', '--max-tries=100', '--recovery-time=1', '--lockout-recovery-time=1');
+  await tpm.tool(
+    'tpm2_dictionarylockout',
+    '--setup-parameters',
+    '--max-tries=100',
+    '--recovery-time=1',
+    '--lockout-recovery-time=1',
+  );
 }
 
 const harness = (uriOf: (name: string) => string, store = doorOf): StoreHarness => ({

@@ -1,12 +1,8 @@
 import { constants, promises, type Stats } from 'node:fs';
 import { basename } from 'node:path';
 import { systemCodeOf } from '../../errors.ts';
-import { sleep } from '../../limits.ts';
-import { lost, socketDevice, unreachable } from './socket.ts';
+import { lost, socketDevice, unreachable, whenFree } from './socket.ts';
 import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transport.ts';
-
-/** Milliseconds between two tries to open what another program holds. */
-const PAUSE = 20;
 
 /**
  * A TPM by its path: a character device of the kernel, or the Unix socket of a TPM in software. `/dev/tpmrm0` has a
@@ -23,17 +19,7 @@ export function pathDevice(path: string): Device {
         throw unreachable(name, error);
       });
       if (stat.isSocket()) return socketDevice({ path }).connect(signal);
-      for (;;) {
-        signal.throwIfAborted();
-        try {
-          return openDevice(await promises.open(path, constants.O_RDWR), name);
-        } catch (error) {
-          // Whoever has it is done soon, if it is one of us.
-          if (systemCodeOf(error) !== 'EBUSY') throw unreachable(name, error);
-          await sleep(PAUSE, signal);
-          if (signal.aborted) throw unreachable(name, error);
-        }
-      }
+      return whenFree(name, signal, async () => openDevice(await promises.open(path, constants.O_RDWR), name));
     },
   };
 }

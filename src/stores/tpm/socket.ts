@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
-import { onAbort } from '../../limits.ts';
+import { onAbort, sleep } from '../../limits.ts';
 import { u8, u32 } from './bytes.ts';
 import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transport.ts';
 
@@ -109,33 +109,53 @@ export type Place = { readonly path: string } | { readonly host: string; readonl
 export const placeInWords = (place: Place): string =>
   'path' in place ? place.path : `${place.host.includes(':') ? `[${place.host}]` : place.host}:${place.port}`;
 
-/** A TPM in software. It serves one connection at a time; the next one waits in the queue of the system. */
+/**
+ * A TPM in software. It serves one connection at a time; the next one waits in the queue of the system, which for a Unix
+ * socket is short.
+ */
 export function socketDevice(place: Place, framing: Framing = RAW): Device {
   const name = `TPM at ${placeInWords(place)}`;
   return {
     name,
     managed: false,
-    async connect(signal) {
-      const { connect } = await import('node:net');
-      signal.throwIfAborted();
-      const socket = connect({ ...place, noDelay: true });
-      const stop = onAbort(signal, () => socket.destroy());
-      try {
-        await new Promise<void>((resolve, reject) => {
-          socket.once('connect', resolve);
-          socket.once('error', reject);
-          socket.once('close', () => reject(signal.reason ?? new Error('it hung up')));
-        });
-      } catch (error) {
-        throw error instanceof HoldfastError ? error : unreachable(name, error);
-      } finally {
-        stop();
-      }
-      socket.removeAllListeners('error');
-      socket.removeAllListeners('close');
-      return connectionOver(socket, name, framing);
-    },
+    connect: (signal) =>
+      whenFree(name, signal, async () => connectionOver(await connectTo(place, signal), name, framing)),
   };
+}
+
+async function connectTo(place: Place, signal: AbortSignal): Promise<Duplex> {
+  const { connect } = await import('node:net');
+  signal.throwIfAborted();
+  const socket = connect({ ...place, noDelay: true });
+  const stop = onAbort(signal, () => socket.destroy());
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('error', reject);
+      socket.once('close', () => reject(new Error('it hung up')));
+    });
+    return socket;
+  } finally {
+    stop();
+    for (const event of ['connect', 'error', 'close']) socket.removeAllListeners(event);
+  }
+}
+
+/** Milliseconds between two tries to reach what another program has. */
+const PAUSE = 20;
+
+/** Try until whoever has it is done, which is soon where it is one of us. @throws the signal's reason; `ERR_TOKEN_*` */
+export async function whenFree<T>(name: string, signal: AbortSignal, open: () => Promise<T>): Promise<T> {
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await open();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!['EBUSY', 'EAGAIN'].includes(systemCodeOf(error) ?? '')) throw unreachable(name, error);
+      await sleep(PAUSE * (0.5 + Math.random()), signal);
+    }
+  }
 }
 
 /** A TPM that cannot be opened. */
