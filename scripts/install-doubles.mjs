@@ -32,6 +32,14 @@ export const DOUBLES = {
     packages: ['libtpm2-pkcs11-1', 'swtpm', 'tpm2-tools'],
     isThere: () => onPath('swtpm') && onPath('tpm2_flushcontext') && findLibrary('tpm2-pkcs11') !== undefined,
   },
+  swtpm: {
+    packages: ['swtpm', 'tpm2-tools'],
+    isThere: () => onPath('swtpm') && onPath('tpm2_createprimary'),
+  },
+  'tpm2-openssl': {
+    packages: ['tpm2-openssl', 'openssl'],
+    isThere: () => findLibrary('tpm2-openssl') !== undefined && onPath('openssl'),
+  },
   // What test/native is built with.
   'p11-kit-parser': {
     packages: ['libp11-kit-dev', 'pkg-config', 'gcc', 'libc6-dev'],

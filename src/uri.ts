@@ -107,7 +107,7 @@ function readDescriptorNumber(text: string): string {
 
 /** How the reference client writes the handle of a TPM key. */
 function readHandle(text: string): string {
-  if (/^0x[0-9a-f]{1,8}$/i.test(text)) return text;
+  if (/^(0x)?[0-9a-f]{1,8}$/i.test(text)) return text;
   throw invalid('handle: is not followed by the handle of a TPM key', 'write handle:0x81010001');
 }
 

@@ -10,6 +10,7 @@ import type { Context } from './context.ts';
 import { ONE_SHOT } from './key-flags.ts';
 import { makePlace, type Place } from './place.ts';
 import { makeSoftToken } from './soft-token.ts';
+import { startSoftTpm } from './soft-tpm.ts';
 
 /** One line of the table; the time is that of the step which it tells of. */
 interface Row {
@@ -24,6 +25,8 @@ interface DemoKey {
   readonly rows: readonly Row[];
   /** Put the certificate where the key's store keeps it. */
   certify(issued: { certificate: string; chain: string }): Promise<{ where: string; flags: readonly string[] }>;
+  /** To be called in any case. */
+  end?(): Promise<void>;
 }
 
 /**
@@ -33,9 +36,10 @@ interface DemoKey {
 export async function demo(context: Context): Promise<void> {
   const { output, flags } = context;
   const store = flags.text('store');
-  if (store !== undefined && store !== 'pkcs11' && store !== 'file') {
-    const code = store === 'tpm' ? 'ERR_STORE_INCAPABLE' : 'ERR_USAGE';
-    throw new HoldfastError(code, 'the demo has no such store', { hint: 'use --store pkcs11 or --store file' });
+  if (store !== undefined && !['pkcs11', 'tpm', 'file'].includes(store)) {
+    throw new HoldfastError('ERR_USAGE', 'the demo has no such store', {
+      hint: 'use --store pkcs11, --store tpm or --store file',
+    });
   }
   forgetSettings(context.env);
   const place = await makePlace(undefined);
@@ -43,9 +47,13 @@ export async function demo(context: Context): Promise<void> {
     const service = await startLocalRolesAnywhere();
     try {
       const key = await makeKey(store, place, context);
-      const rows = await show(key, service, context);
-      const all = [...key.rows, ...rows];
-      await output.result(flags.text('output') === 'json' ? `${JSON.stringify(all)}\n` : table(all));
+      try {
+        const rows = await show(key, service, context);
+        const all = [...key.rows, ...rows];
+        await output.result(flags.text('output') === 'json' ? `${JSON.stringify(all)}\n` : table(all));
+      } finally {
+        await key.end?.();
+      }
     } finally {
       await service.close();
     }
@@ -66,6 +74,7 @@ function forgetSettings(env: NodeJS.ProcessEnv): void {
 /** A token where there is one; a file in its stead only when nobody insisted, and never in silence. */
 async function makeKey(store: string | undefined, place: Place, context: Context): Promise<DemoKey> {
   if (store === 'file') return makeFileKey(place, '--store file was asked for');
+  if (store === 'tpm') return makeTpmKey(place, context);
   try {
     return await makeTokenKey(place, context);
   } catch (thrown) {
@@ -103,6 +112,40 @@ async function makeTokenKey(place: Place, { env, signal }: Context): Promise<Dem
   };
 }
 
+/** In a TPM in software: that of the machine is its owner's. */
+async function makeTpmKey(place: Place, { env, signal }: Context): Promise<DemoKey> {
+  const { value: tpm, milliseconds: starting } = await timed(() => startSoftTpm(place, env));
+  try {
+    const asked = parseKeyUri(tpm.uriOf('key.tpm'));
+    const store = await storeOf(asked);
+    const { milliseconds } = await timed(async () => store.create?.(asked, { keyType: 'P-256', signal }));
+    return {
+      uri: asked.toString(),
+      rows: [
+        { what: 'token', text: 'a TPM 2.0 in software (swtpm)', milliseconds: starting },
+        { what: 'key', text: 'P-256, made in the TPM, which alone can use its file', milliseconds },
+      ],
+      certify: (issued) => keepInFiles(place, asked.toString(), issued),
+      end: () => tpm.stop(),
+    };
+  } catch (error) {
+    await tpm.stop();
+    throw error;
+  }
+}
+
+async function keepInFiles(
+  place: Place,
+  key: string,
+  { certificate, chain }: { certificate: string; chain: string },
+): Promise<{ where: string; flags: readonly string[] }> {
+  const [leaf, pool] = [await place.write('certificate.pem', certificate), await place.write('chain.pem', chain)];
+  return {
+    where: 'kept in a file',
+    flags: ['--private-key', key, '--certificate', leaf, '--intermediates', pool],
+  };
+}
+
 async function makeFileKey(place: Place, why: string): Promise<DemoKey> {
   const { value: path, milliseconds } = await timed(() => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -114,13 +157,7 @@ async function makeFileKey(place: Place, why: string): Promise<DemoKey> {
       { what: 'token', text: `none: ${why}` },
       { what: 'key', text: 'P-256, made in a file', milliseconds },
     ],
-    async certify({ certificate, chain }) {
-      const [leaf, pool] = [await place.write('certificate.pem', certificate), await place.write('chain.pem', chain)];
-      return {
-        where: 'kept in a file',
-        flags: ['--private-key', path, '--certificate', leaf, '--intermediates', pool],
-      };
-    },
+    certify: (issued) => keepInFiles(place, path, issued),
   };
 }
 

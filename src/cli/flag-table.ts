@@ -33,7 +33,7 @@ export const FLAGS = {
   'private-key': {
     type: 'string',
     value: 'PATH|URI',
-    help: 'private key: file (PEM, DER, PKCS#12), env:NAME, fd:N, - or pkcs11: URI; default: the value of --certificate',
+    help: 'private key: file (PEM, DER, PKCS#12), env:NAME, fd:N, -, pkcs11: or tpm: URI; default: the value of --certificate',
   },
   intermediates: {
     type: 'string',
@@ -182,11 +182,11 @@ export const FLAGS = {
     type: 'string',
     value: 'PASSWORD',
     secret: true,
-    help: 'not supported yet',
+    help: 'authValue of a key in a TPM',
   },
   'no-tpm-key-password': {
     type: 'boolean',
-    help: 'not supported yet',
+    help: 'the key in a TPM has no authValue: nobody is asked for one',
   },
   profile: {
     type: 'string',

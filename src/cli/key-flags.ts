@@ -1,6 +1,13 @@
 import { resolve } from 'node:path';
 import { secretAttributesOf, secretOf } from '../pin-source.ts';
-import { askPerson, asksPerson, type SecretRequest, type SecretSource, type SecretValue } from '../secret.ts';
+import {
+  askPerson,
+  asksPerson,
+  type SecretFunction,
+  type SecretRequest,
+  type SecretSource,
+  type SecretValue,
+} from '../secret.ts';
 import type { OpenOptions } from '../stores/store.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../uri.ts';
 import type { Context } from './context.ts';
@@ -41,7 +48,7 @@ const hasSecret = (uri: KeyUri): boolean => secretAttributesOf(uri).length > 0;
 
 /**
  * Where the secrets come from: passphrases from `--pkcs8-password`, else from what the key's URI names, else from the
- * terminal. Where the key is in a token its URI is for the PIN, and the passphrase is that of a PKCS#12 file with the
+ * terminal. Where the key is in a token or a TPM its URI is for the PIN, and the passphrase is that of a PKCS#12 file with the
  * certificates: neither is ever tried as the other.
  *
  * @returns undefined for what the URI names: the store reads that
@@ -51,10 +58,11 @@ export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): Secre
   const passphrase = flags.text('pkcs8-password');
   const ask = async (request: SecretRequest): Promise<SecretValue> =>
     (await import('./prompt.ts')).promptSecret(request, signal);
-  if (key.scheme !== 'pkcs11') return passphrase ?? (hasSecret(key) ? undefined : askPerson(ask));
+  if (!isHardware(key)) return passphrase ?? (hasSecret(key) ? undefined : askPerson(ask));
   const seconds = flags.integer('deadline');
   const deadline = seconds === undefined ? undefined : seconds * 1000;
-  const pin = secretOf(key, { allowCommands: flags.on('allow-pin-command'), signal, deadline }) ?? askPerson(ask);
+  const named = secretOf(key, { allowCommands: flags.on('allow-pin-command'), signal, deadline });
+  const pin = (key.scheme === 'pkcs11' ? undefined : tpmPassword(flags)) ?? named ?? askPerson(ask);
   const choose = async (request: SecretRequest): Promise<SecretValue> => {
     const source = request.kind === 'PIN' ? pin : (passphrase ?? ask);
     const secret = await (typeof source === 'function' ? source(request) : source);
@@ -63,6 +71,14 @@ export function secretFor(key: KeyUri, flags: Flags, signal: AbortSignal): Secre
   };
   return asksPerson(pin) ? askPerson(choose) : Object.assign(choose, { origin: pin.origin });
 }
+
+const isHardware = ({ scheme }: KeyUri): boolean => ['pkcs11', 'tpm', 'handle'].includes(scheme);
+
+/** What the flags say of a TPM key's authValue; an empty one is none. */
+const tpmPassword = (flags: Flags): SecretFunction | undefined => {
+  const password = flags.on('no-tpm-key-password') ? '' : flags.text('tpm-key-password');
+  return password === undefined ? undefined : () => password;
+};
 
 /** What a command that ends soon has no use for: if the module hangs or crashes, nothing else is lost. */
 export const ONE_SHOT: Pick<OpenOptions, 'isolation'> = { isolation: 'in-place' };

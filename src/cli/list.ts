@@ -17,7 +17,7 @@ export async function list(context: Context): Promise<void> {
   const store = await storeOf(uri);
   if (!store.list) {
     throw new HoldfastError('ERR_STORE_INCAPABLE', `${uri.scheme}: keys cannot be listed`, {
-      hint: 'give a pkcs11: URI; a file is one key',
+      hint: 'give a pkcs11: or tpm: URI; a file is one key',
     });
   }
   const login = flags.on('login');

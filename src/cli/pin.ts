@@ -14,7 +14,7 @@ export async function pin({ flags, words, output, signal }: Context): Promise<vo
   const store = await storeOf(uri);
   if (!store.retryPin) {
     throw new HoldfastError('ERR_STORE_INCAPABLE', `${uri.scheme}: keys have no PIN that anybody remembers`, {
-      hint: 'name the key in the token: pkcs11:token=NAME',
+      hint: 'name the key in the token or the TPM: pkcs11:token=NAME, tpm:handle=0x81...',
     });
   }
   const seconds = flags.integer('deadline');

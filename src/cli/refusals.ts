@@ -9,12 +9,6 @@ export interface Refusal {
   readonly unless?: readonly FlagName[];
 }
 
-const NO_TPM: Refusal = {
-  code: 'ERR_STORE_INCAPABLE',
-  why: 'TPM keys are not supported yet',
-  hint: 'use a key file or a pkcs11: key (a TPM can be reached through a PKCS#11 module)',
-};
-
 const NO_OS_STORE: Refusal = {
   code: 'ERR_STORE_INCAPABLE',
   why: 'certificate stores of the operating system are not supported yet',
@@ -31,13 +25,7 @@ export const REFUSED: Readonly<Partial<Record<FlagName, Refusal>>> = {
   'cert-selector': { ...NO_OS_STORE, unless: ['certificate', 'private-key'] },
   'system-store-name': NO_OS_STORE,
   'use-latest-expiring-certificate': { ...NO_OS_STORE, unless: ['certificate', 'private-key'] },
-  'tpm-key-password': NO_TPM,
-  'no-tpm-key-password': NO_TPM,
 };
-
-/** Refusals that lie in a value: how the reference client writes a TPM handle. */
-export const refusalOfKey = (text: string | undefined): Refusal | undefined =>
-  text?.startsWith('handle:') ? NO_TPM : undefined;
 
 /** Two flags that exclude each other, and the only command that knows of it where not all do. */
 export type Exclusion = readonly [FlagName, FlagName, only?: CommandName];

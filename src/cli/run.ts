@@ -4,7 +4,7 @@ import type { Context } from './context.ts';
 import type { FlagName } from './flags.ts';
 import type { ProgramOutput } from './output.ts';
 import { type CommandLine, type Flags, parseCommandLine, unknownCommand } from './parse.ts';
-import { REFUSED, type Refusal, refusalOfKey } from './refusals.ts';
+import { REFUSED, type Refusal } from './refusals.ts';
 
 /**
  * Understand a command line and do what it says. Only the command's own file is loaded, when its turn comes.
@@ -82,11 +82,8 @@ function helpOf({ words }: CommandLine): Promise<string> {
 
 /** Flags that are known and not honoured. An empty text or a false asks for nothing. */
 function refuse(flags: Flags): void {
-  const inValue = (['private-key', 'certificate'] as const).map(
-    (name) => [name, refusalOfKey(flags.text(name))] as const,
-  );
-  for (const [name, refused] of [...inValue, ...(Object.entries(REFUSED) as [FlagName, Refusal][])]) {
-    if (!refused || !flags.has(name) || refused.unless?.some((one) => flags.has(one))) continue;
+  for (const [name, refused] of Object.entries(REFUSED) as [FlagName, Refusal][]) {
+    if (!flags.has(name) || refused.unless?.some((one) => flags.has(one))) continue;
     throw new HoldfastError(refused.code, `${flags.origins.get(name) ?? `--${name}`}: ${refused.why}`, {
       hint: refused.hint,
     });

@@ -12,13 +12,19 @@ const ROOTS = [
   '/usr/local/lib',
   '/opt/homebrew/lib',
 ];
-const FOLDERS = ROOTS.flatMap((root) => [join(root, 'pkcs11'), root, join(root, 'softhsm')]);
+const FOLDERS = ROOTS.flatMap((root) => [
+  join(root, 'pkcs11'),
+  root,
+  join(root, 'softhsm'),
+  join(root, 'ossl-modules'),
+]);
 
 const FILES = {
   softhsm: ['libsofthsm2.so', 'libsofthsm.so'],
   nss: ['libsoftokn3.so'],
   opencryptoki: ['libopencryptoki.so'],
   'tpm2-pkcs11': ['libtpm2_pkcs11.so'],
+  'tpm2-openssl': ['tpm2.so'],
   'p11-kit-client': ['p11-kit-client.so'],
   'p11-kit-proxy': ['p11-kit-proxy.so'],
   'pkcs11-spy': ['pkcs11-spy.so'],
@@ -55,6 +61,9 @@ const CAN_USE = {
     isRoot() && findLibrary('opencryptoki') !== undefined && onPath('pkcsslotd') && canEnter(OWN_MACHINE),
   'tpm2-pkcs11': () =>
     findLibrary('tpm2-pkcs11') !== undefined && ['swtpm', 'tpm2_flushcontext', 'pkcs11-tool'].every(onPath),
+  swtpm: () => ['swtpm', 'tpm2_createprimary'].every(onPath),
+  'tpm2-openssl': () =>
+    findLibrary('tpm2-openssl') !== undefined && ['swtpm', 'tpm2_createprimary', 'openssl'].every(onPath),
   'p11-kit-server': () =>
     findLibrary('softhsm') !== undefined && findLibrary('p11-kit-client') !== undefined && onPath('p11-kit'),
   'p11-kit-proxy': () =>

@@ -102,12 +102,16 @@ describe('the command line', () => {
       hint: /--ca-bundle/,
     }));
 
-  test.each(['tpm-key-password'])('what is not supported yet: --%s', (name) =>
-    expectBad({ flags: { [name]: 'x' }, code: 'ERR_STORE_INCAPABLE', says: /not supported yet/ }),
-  );
-
   test('a store that does not exist', () =>
-    expectBad({ flags: { 'private-key': 'tpm:handle=0x81000001' }, code: 'ERR_STORE_UNKNOWN', says: /"tpm:"/ }));
+    expectBad({ flags: { 'private-key': 'usb:id=1' }, code: 'ERR_STORE_UNKNOWN', says: /"usb:"/ }));
+
+  test.each(['tpm:handle=0x81000001', 'handle:0x81000001'])('a TPM that is not there: %s', (uri) =>
+    expectBad({
+      flags: { 'private-key': `${uri}?device=/nope`, 'tpm-key-password': 'x' },
+      code: 'ERR_TOKEN_NOT_FOUND',
+      says: /there is no TPM at \/nope \(ENOENT\)/,
+    }),
+  );
 
   test('a lost --certificate', () =>
     expectBad({

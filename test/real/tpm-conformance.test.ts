@@ -3,17 +3,19 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { KeySpec, KeyStore } from '../../src/stores/store.ts';
 import { readAddress } from '../../src/stores/tpm/address.ts';
 import { openAt } from '../../src/stores/tpm/open.ts';
 import { canaries } from '../helpers/canaries.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { inheritedDevice } from '../helpers/inherited-device.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
 import { loadedIn, type MadeKey, makeTpmKey, TPM_TYPES } from '../helpers/tpm-keys.ts';
 import { ended } from '../modules/serve.ts';
 import { conformance, type StoreHarness } from '../stores/conformance.ts';
 
+const describeTpm = await describeUnless('swtpm');
 const doorOf = async (): Promise<KeyStore> => import('../../src/stores/tpm/index.ts');
 const secret = canaries.pin;
 /** By type, and `protected`. */
@@ -50,34 +52,36 @@ const harness = (uriOf: (name: string) => string, store = doorOf): StoreHarness 
 const handleUri = (tpm: TestTpm, name: string): string =>
   `tpm:handle=${name === 'missing' ? '0x8101ffff' : handleOf(name)}?${tpm.query}`;
 
-describe.each(['unix', 'tcp'] as const)('swtpm over %s', (how) => {
-  let tpm: TestTpm;
-  beforeAll(async () => {
-    tpm = await startTpm(how);
-    made.clear();
-    await makeKeys(tpm);
-  }, 120_000);
-  afterAll(() => tpm?.remove());
+for (const how of ['unix', 'tcp'] as const) {
+  describeTpm(`swtpm over ${how}`, () => {
+    let tpm: TestTpm;
+    beforeAll(async () => {
+      tpm = await startTpm(how);
+      made.clear();
+      await makeKeys(tpm);
+    }, 120_000);
+    afterAll(() => tpm?.remove());
 
-  conformance(
-    'tpm: persistent keys',
-    harness((name) => handleUri(tpm, name)),
-  );
-  conformance(
-    'tpm: key files',
-    harness((name) => `tpm:file=${made.get(name)?.file ?? `${tpm.dir}/missing.tpm`}?${tpm.query}`),
-  );
-  conformance(
-    'tpm: password sessions',
-    harness((name) => `${handleUri(tpm, name)}&session=password`),
-  );
+    conformance(
+      'tpm: persistent keys',
+      harness((name) => handleUri(tpm, name)),
+    );
+    conformance(
+      'tpm: key files',
+      harness((name) => `tpm:file=${made.get(name)?.file ?? `${tpm.dir}/missing.tpm`}?${tpm.query}`),
+    );
+    conformance(
+      'tpm: password sessions',
+      harness((name) => `${handleUri(tpm, name)}&session=password`),
+    );
 
-  test('leaves nothing loaded', async () => {
-    expect(await loadedIn(tpm)).toBe('');
+    test('leaves nothing loaded', async () => {
+      expect(await loadedIn(tpm)).toBe('');
+    });
   });
-});
+}
 
-describe('swtpm on an inherited descriptor', () => {
+describeTpm('swtpm on an inherited descriptor', () => {
   let dir: string;
   let child: ChildProcess;
   let store: KeyStore;

@@ -7,111 +7,120 @@ import { openKey } from '../../src/stores/index.ts';
 import type { Notice, OpenKey } from '../../src/stores/store.ts';
 import { create, readPublic } from '../../src/stores/tpm/index.ts';
 import { parseKeyUri } from '../../src/uri.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { resetTpm, startTpm, type TestTpm } from '../helpers/swtpm.ts';
 import { loadedIn } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
+const describeTpm = await describeUnless('swtpm');
 let tpm: TestTpm;
 let uri: string;
 let publicKey: KeyObject;
 
-beforeAll(async () => {
-  tpm = await startTpm();
-  const made = await create(parseKeyUri(`tpm:file=${tpm.dir}/k.tpm?${tpm.query}`), { keyType: 'P-256' });
-  uri = made.toString();
-  publicKey = createPublicKey({ key: Buffer.from(await readPublic(made)), format: 'der', type: 'spki' });
-}, 60_000);
-afterAll(() => tpm?.remove());
+describeTpm('a TPM and its turns', () => {
+  beforeAll(async () => {
+    tpm = await startTpm();
+    const made = await create(parseKeyUri(`tpm:file=${tpm.dir}/k.tpm?${tpm.query}`), { keyType: 'P-256' });
+    uri = made.toString();
+    publicKey = createPublicKey({ key: Buffer.from(await readPublic(made)), format: 'der', type: 'spki' });
+  }, 60_000);
+  afterAll(() => tpm?.remove());
 
-async function expectSigns(key: OpenKey): Promise<void> {
-  const message = randomBytes(20);
-  expect(verify('sha256', message, publicKey, await key.sign(message))).toBe(true);
-}
+  async function expectSigns(key: OpenKey): Promise<void> {
+    const message = randomBytes(20);
+    expect(verify('sha256', message, publicKey, await key.sign(message))).toBe(true);
+  }
 
-test('an idle key leaves the TPM to others', async () => {
-  const key = await openKey(uri);
-  await expectSigns(key);
-  expect(await loadedIn(tpm)).toBe('');
-  await expectSigns(key);
-  await key.close();
-});
+  test('an idle key leaves the TPM to others', async () => {
+    const key = await openKey(uri);
+    await expectSigns(key);
+    expect(await loadedIn(tpm)).toBe('');
+    await expectSigns(key);
+    await key.close();
+  });
 
-test('several open keys take turns, also while all are busy', async () => {
-  const keys = await Promise.all(Array.from({ length: 5 }, () => openKey(uri)));
-  await Promise.all(keys.flatMap((key) => Array.from({ length: 10 }, () => expectSigns(key))));
-  await Promise.all(keys.map((key) => key.close()));
-  expect(await loadedIn(tpm)).toBe('');
-});
+  test('several open keys take turns, also while all are busy', async () => {
+    const keys = await Promise.all(Array.from({ length: 5 }, () => openKey(uri)));
+    await Promise.all(keys.flatMap((key) => Array.from({ length: 10 }, () => expectSigns(key))));
+    await Promise.all(keys.map((key) => key.close()));
+    expect(await loadedIn(tpm)).toBe('');
+  });
 
-test('a busy key lets others in', async () => {
-  const key = await openKey(uri);
-  let stop = false;
-  const signing = (async () => {
-    while (!stop) await key.sign(randomBytes(3));
-  })();
-  expect(await tpm.tool('tpm2_getrandom', '--hex', '8')).toMatch(/^[0-9a-f]{16}$/);
-  stop = true;
-  await signing;
-  await key.close();
-});
+  test('a busy key lets others in', async () => {
+    const key = await openKey(uri);
+    let stop = false;
+    const signing = (async () => {
+      while (!stop) await key.sign(randomBytes(3));
+    })();
+    expect(await tpm.tool('tpm2_getrandom', '--hex', '8')).toMatch(/^[0-9a-f]{16}$/);
+    stop = true;
+    await signing;
+    await key.close();
+  });
 
-test('what others left in a full TPM is flushed, and told', async () => {
-  for (let left = 0; left < 3; left += 1)
-    await tpm.tool('tpm2_createprimary', '-C', 'n', '-G', 'ecc256', '-c', 'left.ctx');
-  const notices: Notice[] = [];
-  const key = await openKey(uri, { notify: (notice) => notices.push(notice) });
-  await expectSigns(key);
-  await key.close();
-  expect(notices).toEqual([expect.objectContaining({ kind: 'warning', message: expect.stringContaining('was full') })]);
-  for (let left = 0; left < 3; left += 1) await tpm.tool('tpm2_startauthsession', '-S', 'left.ctx');
-  await (await openKey(uri)).close();
-  expect(await loadedIn(tpm)).toBe('');
-});
-
-test('a TPM that is reset, or started anew by nobody', async () => {
-  const key = await openKey(uri);
-  await expectSigns(key);
-  await resetTpm(tpm);
-  await expectSigns(key);
-  await resetTpm(tpm);
-  await (await openKey(uri)).close();
-  await key.close();
-});
-
-test('a reset between two signatures', async () => {
-  const key = await openKey(uri);
-  const first = key.sign(randomBytes(3));
-  await resetTpm(tpm);
-  await first;
-  await expectSigns(key);
-  await key.close();
-});
-
-describe('a TPM that does not answer', () => {
-  test('because another program has it: the deadline, and nothing is left', async () => {
-    const socket = connect(tpm.query.slice('device='.length));
-    await new Promise((resolve) => socket.once('connect', resolve));
-    // Only who speaks is served.
-    socket.write(Buffer.from('80010000000c0000017b0008', 'hex'));
-    await new Promise((resolve) => socket.once('data', resolve));
-    const error = await failure(openKey(uri, { deadline: 100 }));
-    expect(error).toMatchObject({ code: 'ERR_SIGNING_TIMEOUT' });
-    socket.destroy();
+  test('what others left in a full TPM is flushed, and told', async () => {
+    for (let left = 0; left < 3; left += 1)
+      await tpm.tool('tpm2_createprimary', '-C', 'n', '-G', 'ecc256', '-c', 'left.ctx');
+    const notices: Notice[] = [];
+    const key = await openKey(uri, { notify: (notice) => notices.push(notice) });
+    await expectSigns(key);
+    await key.close();
+    expect(notices).toEqual([
+      expect.objectContaining({ kind: 'warning', message: expect.stringContaining('was full') }),
+    ]);
+    for (let left = 0; left < 3; left += 1) await tpm.tool('tpm2_startauthsession', '-S', 'left.ctx');
     await (await openKey(uri)).close();
+    expect(await loadedIn(tpm)).toBe('');
   });
 
-  test('because it is not there', async () => {
-    const missing = await failure(openKey(`tpm:handle=0x81010001?device=${tpm.dir}/nothing`));
-    expect(missing).toMatchObject({ code: 'ERR_TOKEN_NOT_FOUND', message: expect.stringContaining('(ENOENT)') });
-    const refused = await failure(openKey('tpm:handle=0x81010001?tcp=127.0.0.1:1'));
-    expect(refused).toMatchObject({ code: 'ERR_TOKEN_NOT_FOUND', message: expect.stringContaining('(ECONNREFUSED)') });
+  test('a TPM that is reset, or started anew by nobody', async () => {
+    const key = await openKey(uri);
+    await expectSigns(key);
+    await resetTpm(tpm);
+    await expectSigns(key);
+    await resetTpm(tpm);
+    await (await openKey(uri)).close();
+    await key.close();
   });
 
-  test('because it is no TPM', async () => {
-    const path = join(tpm.dir, 'file');
-    await writeFile(path, 'not a TPM');
-    await chmod(path, 0o600);
-    const error = await failure(openKey(`tpm:handle=0x81010001?device=${path}`, { deadline: 2000 }));
-    expect(error.code).toBe('ERR_TOKEN_FAILED');
+  test('a reset between two signatures', async () => {
+    const key = await openKey(uri);
+    const first = key.sign(randomBytes(3));
+    await resetTpm(tpm);
+    await first;
+    await expectSigns(key);
+    await key.close();
+  });
+
+  describe('a TPM that does not answer', () => {
+    test('because another program has it: the deadline, and nothing is left', async () => {
+      const socket = connect(tpm.query.slice('device='.length));
+      await new Promise((resolve) => socket.once('connect', resolve));
+      // Only who speaks is served.
+      socket.write(Buffer.from('80010000000c0000017b0008', 'hex'));
+      await new Promise((resolve) => socket.once('data', resolve));
+      const error = await failure(openKey(uri, { deadline: 100 }));
+      expect(error).toMatchObject({ code: 'ERR_SIGNING_TIMEOUT' });
+      socket.destroy();
+      await (await openKey(uri)).close();
+    });
+
+    test('because it is not there', async () => {
+      const missing = await failure(openKey(`tpm:handle=0x81010001?device=${tpm.dir}/nothing`));
+      expect(missing).toMatchObject({ code: 'ERR_TOKEN_NOT_FOUND', message: expect.stringContaining('(ENOENT)') });
+      const refused = await failure(openKey('tpm:handle=0x81010001?tcp=127.0.0.1:1'));
+      expect(refused).toMatchObject({
+        code: 'ERR_TOKEN_NOT_FOUND',
+        message: expect.stringContaining('(ECONNREFUSED)'),
+      });
+    });
+
+    test('because it is no TPM', async () => {
+      const path = join(tpm.dir, 'file');
+      await writeFile(path, 'not a TPM');
+      await chmod(path, 0o600);
+      const error = await failure(openKey(`tpm:handle=0x81010001?device=${path}`, { deadline: 2000 }));
+      expect(error.code).toBe('ERR_TOKEN_FAILED');
+    });
   });
 });

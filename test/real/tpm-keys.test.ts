@@ -7,273 +7,277 @@ import type { KeySpec, OpenOptions } from '../../src/stores/store.ts';
 import { create, list, persist, readPublic, remove } from '../../src/stores/tpm/index.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
 import { flush, loadedIn, makePersistentStorage, makeTpmKey } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
+const describeTpm = await describeUnless('swtpm');
 let tpm: TestTpm;
 const storageAuth = canaries.passphrase.slice(0, 20);
 
-beforeAll(async () => {
-  tpm = await startTpm();
-  await makePersistentStorage(tpm, '0x81000001');
-  await makePersistentStorage(tpm, '0x81000002', storageAuth);
-}, 60_000);
-afterAll(() => tpm?.remove());
-// Whatever a test did, nothing stays in the TPM.
-afterEach(async () => {
-  expect(await loadedIn(tpm)).toBe('');
-});
-
-async function signs(uri: string, publicKey: KeyObject, options: OpenOptions = {}): Promise<void> {
-  const key = await openKey(uri, options);
-  try {
-    const message = randomBytes(50);
-    expect(verify('sha256', message, publicKey, await key.sign(message))).toBe(true);
-    const spki = publicKey.export({ type: 'spki', format: 'der' });
-    expect(Buffer.from(key.publicKey as Uint8Array).equals(spki)).toBe(true);
-  } finally {
-    await key.close();
-  }
-}
-
-const at = (path: string, more = ''): string => `tpm:${path}?${tpm.query}${more}`;
-
-describe('key files of tpm2-tools', () => {
-  test.each([
-    ['P-256 below the P-256 storage key', { type: 'P-256' }],
-    ['P-256 below the P-256 storage key without noDA', { type: 'P-256', storageNoDa: false }],
-    ['P-256 below the RSA-2048 storage key', { type: 'P-256', storage: 'rsa2048' }],
-    [
-      'RSA-2048 below the RSA-2048 storage key without noDA',
-      { type: 'RSA-2048', storage: 'rsa2048', storageNoDa: false },
-    ],
-    ['P-256 below the null hierarchy', { type: 'P-256', hierarchy: 'n' }],
-    ['RSA-2048 below a persistent storage key', { type: 'RSA-2048', parent: '0x81000001' }],
-    ['a fixed scheme', { type: 'P-256', scheme: 'ecdsa-sha256' }],
-    ['RSA with a fixed scheme', { type: 'RSA-2048', scheme: 'rsassa-sha256' }],
-  ] as const)('%s', async (_, options) => {
-    const key = await makeTpmKey(tpm, options);
-    let file = key.file;
-    if ('hierarchy' in options) file = await withParent(key.file, 0x40000007);
-    else if (!('parent' in options)) file = await withParent(key.file, 0x40000001);
-    await signs(at(`file=${file}`), key.publicKey);
-    if ('scheme' in options) {
-      const open = await openKey(at(`file=${file}`));
-      const error = await failure(open.sign(randomBytes(3), 'SHA-384'));
-      expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining('SHA-256 alone') });
-      await open.close();
-    }
-  });
-
-  test('of another TPM', async () => {
-    const other = await startTpm();
-    try {
-      const { file } = await makeTpmKey(other, { type: 'P-256' });
-      const error = await failure(openKey(at(`file=${await withParent(file, 0x40000001)}`)));
-      expect(error).toMatchObject({ code: 'ERR_KEY_INVALID', message: expect.stringContaining('TPM_RC_INTEGRITY') });
-    } finally {
-      await other.remove();
-    }
-  });
-
-  test('below a storage key with an authValue', async () => {
-    const key = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000002', parentAuth: storageAuth });
-    const secretFile = join(tpm.dir, 'storage.secret');
-    await writeFile(secretFile, `${storageAuth}\n`, { mode: 0o600 });
-    await signs(at(`file=${key.file}`, `&parent-pin-source=file:${secretFile}`), key.publicKey);
-    const error = await failure(openKey(at(`file=${key.file}`)));
-    expect(error).toMatchObject({
-      code: 'ERR_SECRET_WRONG',
-      message: expect.stringContaining('storage key 0x81000002'),
-    });
-  });
-
-  test('below a persistent key that is not there', async () => {
-    const key = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000001' });
-    const error = await failure(openKey(at(`file=${await withParent(key.file, 0x81004444)}`)));
-    expect(error).toMatchObject({ code: 'ERR_KEY_NOT_FOUND', message: expect.stringContaining('0x81004444') });
-  });
-});
-
-/** The parent is the last INTEGER of the file. */
-async function withParent(file: string, parent: number): Promise<string> {
-  const text = await readFile(file, 'utf8');
-  const der = Buffer.from(text.replace(/-----[^-]+-----|\s/g, ''), 'base64');
-  // Context fields first; then INTEGER of four or five octets.
-  const four = der.indexOf(Buffer.from('0204', 'hex'));
-  const five = der.indexOf(Buffer.from('020500', 'hex'));
-  const start = five >= 0 && five < 60 ? five + 3 : four + 2;
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(parent);
-  const long = parent >= 0x80000000 && start === four + 2;
-  if (long) throw new Error('the number needs five octets');
-  bytes.copy(der, start);
-  const copy = `${file}.${parent.toString(16)}`;
-  await writeFile(
-    copy,
-    `-----BEGIN TSS2 PRIVATE KEY-----\n${der.toString('base64')}\n-----END TSS2 PRIVATE KEY-----\n`,
-  );
-  return copy;
-}
-
-describe('keys that do not sign what a Signer signs', () => {
-  const base = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda';
-  test.each([
-    ['only decrypts', { type: 'RSA-2048', attributes: `${base}|decrypt` }],
-    ['restricted', { type: 'P-256', attributes: `${base}|sign|restricted`, scheme: 'ecdsa-sha256:null' }],
-    ['RSA-PSS', { type: 'RSA-2048', scheme: 'rsapss-sha256:null' }],
-  ] as const)('%s', async (words, options) => {
-    const key = await makeTpmKey(tpm, options);
-    const error = await failure(openKey(at(`file=${key.file}`)));
-    expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining(words) });
-  });
-
-  test('a storage key', async () => {
-    const error = await failure(openKey(at('handle=0x81000001')));
-    expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining('storage key') });
-  });
-});
-
-describe('policies', () => {
+describeTpm('keys of a TPM', () => {
   beforeAll(async () => {
-    await tpm.tool('tpm2_createpolicy', '--policy-pcr', '-l', 'sha256:0,23', '-L', 'pcr.policy');
-    await tpm.tool('tpm2_startauthsession', '-S', 's.ctx');
-    await tpm.tool('tpm2_policyauthvalue', '-S', 's.ctx', '-L', 'auth.policy');
-    await tpm.tool('tpm2_flushcontext', 's.ctx');
-    await tpm.tool('tpm2_startauthsession', '-S', 's.ctx');
-    await tpm.tool('tpm2_policypcr', '-S', 's.ctx', '-l', 'sha256:0,23');
-    await tpm.tool('tpm2_policypassword', '-S', 's.ctx', '-L', 'both.policy');
-    await tpm.tool('tpm2_flushcontext', 's.ctx');
-    await flush(tpm);
-  });
-  const attributes = 'fixedtpm|fixedparent|sensitivedataorigin|sign';
-
-  test('PCRs', async () => {
-    const key = await makeTpmKey(tpm, { type: 'P-256', attributes, policy: 'pcr.policy' });
-    await signs(at(`file=${key.file}`, '&pcr=sha256:0,23'), key.publicKey);
-    await signs(at(`file=${key.file}`, '&pcr=sha256:0,23&session=password'), key.publicKey);
-    expect(await failure(openKey(at(`file=${key.file}`, '&pcr=sha256:0,22')))).toMatchObject({
-      code: 'ERR_KEY_POLICY',
-    });
-    expect(await failure(openKey(at(`file=${key.file}`)))).toMatchObject({ code: 'ERR_KEY_POLICY' });
+    tpm = await startTpm();
+    await makePersistentStorage(tpm, '0x81000001');
+    await makePersistentStorage(tpm, '0x81000002', storageAuth);
+  }, 60_000);
+  afterAll(() => tpm?.remove());
+  // Whatever a test did, nothing stays in the TPM.
+  afterEach(async () => {
+    expect(await loadedIn(tpm)).toBe('');
   });
 
-  test('PCRs and a password', async () => {
-    const key = await makeTpmKey(tpm, { type: 'RSA-2048', attributes, policy: 'both.policy', auth: canaries.pin });
-    const uri = at(`file=${key.file}`, '&pcr=sha256:0,23');
-    await signs(uri, key.publicKey, { secret: canaries.pin });
-    expect(await failure(openKey(uri, { secret: 'wrong' }))).toMatchObject({ code: 'ERR_SECRET_WRONG' });
-    await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
-  });
-
-  test('an authValue by policy alone', async () => {
-    const key = await makeTpmKey(tpm, {
-      type: 'P-256',
-      attributes: `${attributes}|noda`,
-      policy: 'auth.policy',
-      auth: canaries.pin,
-    });
-    await signs(at(`file=${key.file}`), key.publicKey, { secret: canaries.pin });
-    expect(await failure(openKey(at(`file=${key.file}`)))).toMatchObject({ code: 'ERR_SECRET_REQUIRED' });
-  });
-
-  test('PCRs that change while the key is open', async () => {
-    const uri = await create(parseKeyUri(at(`file=${tpm.dir}/changing.tpm`, '&pcr=sha256:23')), { keyType: 'P-256' });
-    const key = await openKey(uri);
-    await key.sign(randomBytes(3));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    await tpm.tool('tpm2_pcrextend', `23:sha256=${'11'.repeat(32)}`);
-    expect(await failure(key.sign(randomBytes(3)))).toMatchObject({ code: 'ERR_KEY_POLICY' });
-    await key.close();
-    await tpm.tool('tpm2_pcrreset', '23');
-    await (await openKey(uri)).close();
-  });
-});
-
-describe('making keys', () => {
-  test.each(['P-256', 'P-384', 'RSA-2048'] as const)('%s in a file, and with a secret', async (keyType: KeySpec) => {
-    const path = join(tpm.dir, `made-${keyType}.tpm`);
-    const uri = await create(parseKeyUri(at(`file=${path}`)), { keyType });
-    expect(uri.toString()).toBe(at(`file=${path}`));
-    expect((await stat(path)).mode & 0o777).toBe(0o600);
-    const publicKey = createPublicKey({ key: Buffer.from(await readPublic(uri)), format: 'der', type: 'spki' });
-    await signs(uri.toString(), publicKey);
-    expect(await failure(create(uri, { keyType }))).toMatchObject({ code: 'ERR_KEY_EXISTS' });
-
-    const secured = await create(parseKeyUri(at(`file=${path}.2;parent=0x81000001`, `&pin-value=${canaries.pin}`)), {
-      keyType,
-    });
-    expect(secured.toString()).not.toContain('pin');
-    const error = await failure(openKey(secured));
-    expect(error).toMatchObject({ code: 'ERR_SECRET_REQUIRED' });
-    const key = await openKey(secured, { secret: canaries.pin });
-    await key.sign(randomBytes(3));
-    await key.close();
-    await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
-  });
-
-  test('PCRs and a secret', async () => {
-    const path = join(tpm.dir, 'made-both.tpm');
-    const uri = await create(parseKeyUri(at(`file=${path}`, '&pcr=sha256:0,7+sha1:1')), {
-      keyType: 'P-256',
-      secret: canaries.pin,
-    });
-    const key = await openKey(uri, { secret: canaries.pin });
-    await key.sign(randomBytes(3));
-    await key.close();
-  });
-
-  test('what the TPM does not make', async () => {
-    const error = await failure(create(parseKeyUri(at(`file=${tpm.dir}/4096.tpm`)), { keyType: 'RSA-4096' }));
-    expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: 'the TPM makes no RSA-4096 keys' });
-  });
-
-  test('at a handle; listed, removed', async () => {
-    const uri = await create(parseKeyUri(at('handle=0x81010009')), { keyType: 'P-256' });
-    const publicKey = createPublicKey({ key: Buffer.from(await readPublic(uri)), format: 'der', type: 'spki' });
-    await signs(uri.toString(), publicKey);
-    await signs(`handle:0x81010009?${tpm.query}`, publicKey);
-    expect(await failure(create(uri, { keyType: 'P-256' }))).toMatchObject({ code: 'ERR_KEY_EXISTS' });
-    const listed = await list(parseKeyUri(at('')), {});
-    expect(listed[0]).toMatchObject({ kind: 'token', manufacturer: 'IBM', pin: 'ok', uri: at('') });
-    expect(listed.map((one) => [one.kind, one.uri, one.kind === 'key' && one.type])).toEqual(
-      expect.arrayContaining([
-        ['key', at('handle=0x81000001'), 'P-256, a storage key'],
-        ['key', at('handle=0x81010009'), 'P-256'],
-      ]),
-    );
-    await remove(uri);
-    expect(await failure(openKey(uri))).toMatchObject({ code: 'ERR_KEY_NOT_FOUND' });
-    expect(await failure(remove(uri))).toMatchObject({ code: 'ERR_KEY_NOT_FOUND' });
-  });
-
-  test('from a file to a handle, with a policy', async () => {
-    const file = parseKeyUri(at(`file=${tpm.dir}/persisted.tpm`, '&pcr=sha256:0'));
-    await create(file, { keyType: 'P-256' });
-    const uri = await persist(parseKeyUri(at(`file=${tpm.dir}/persisted.tpm`)), 0x8101000a);
-    const key = await openKey(`${uri.toString()}&pcr=sha256:0`);
-    await key.sign(randomBytes(3));
-    await key.close();
-    await remove(uri);
-  });
-});
-
-test('an owner with an authValue', async () => {
-  await tpm.tool('tpm2_changeauth', '-c', 'owner', canaries.pin);
-  try {
-    const secret = `&parent-pin-value=${canaries.pin}`;
-    const made = await create(parseKeyUri(at(`file=${tpm.dir}/owned.tpm`, secret)), { keyType: 'P-256' });
-    expect(await failure(openKey(made))).toMatchObject({
-      code: 'ERR_SECRET_WRONG',
-      message: expect.stringContaining('owner'),
-    });
-    const publicKey = createPublicKey({ key: Buffer.from(await readPublic(made)), format: 'der', type: 'spki' });
-    await signs(`${made.toString()}${secret}`, publicKey);
-    await persist(parseKeyUri(`${made.toString()}${secret}`), 0x8101000b);
-    await signs(at('handle=0x8101000b'), publicKey);
-    await remove(parseKeyUri(at('handle=0x8101000b', secret)));
-  } finally {
-    await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', canaries.pin);
+  async function signs(uri: string, publicKey: KeyObject, options: OpenOptions = {}): Promise<void> {
+    const key = await openKey(uri, options);
+    try {
+      const message = randomBytes(50);
+      expect(verify('sha256', message, publicKey, await key.sign(message))).toBe(true);
+      const spki = publicKey.export({ type: 'spki', format: 'der' });
+      expect(Buffer.from(key.publicKey as Uint8Array).equals(spki)).toBe(true);
+    } finally {
+      await key.close();
+    }
   }
+
+  const at = (path: string, more = ''): string => `tpm:${path}?${tpm.query}${more}`;
+
+  describe('key files of tpm2-tools', () => {
+    test.each([
+      ['P-256 below the P-256 storage key', { type: 'P-256' }],
+      ['P-256 below the P-256 storage key without noDA', { type: 'P-256', storageNoDa: false }],
+      ['P-256 below the RSA-2048 storage key', { type: 'P-256', storage: 'rsa2048' }],
+      [
+        'RSA-2048 below the RSA-2048 storage key without noDA',
+        { type: 'RSA-2048', storage: 'rsa2048', storageNoDa: false },
+      ],
+      ['P-256 below the null hierarchy', { type: 'P-256', hierarchy: 'n' }],
+      ['RSA-2048 below a persistent storage key', { type: 'RSA-2048', parent: '0x81000001' }],
+      ['a fixed scheme', { type: 'P-256', scheme: 'ecdsa-sha256' }],
+      ['RSA with a fixed scheme', { type: 'RSA-2048', scheme: 'rsassa-sha256' }],
+    ] as const)('%s', async (_, options) => {
+      const key = await makeTpmKey(tpm, options);
+      let file = key.file;
+      if ('hierarchy' in options) file = await withParent(key.file, 0x40000007);
+      else if (!('parent' in options)) file = await withParent(key.file, 0x40000001);
+      await signs(at(`file=${file}`), key.publicKey);
+      if ('scheme' in options) {
+        const open = await openKey(at(`file=${file}`));
+        const error = await failure(open.sign(randomBytes(3), 'SHA-384'));
+        expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining('SHA-256 alone') });
+        await open.close();
+      }
+    });
+
+    test('of another TPM', async () => {
+      const other = await startTpm();
+      try {
+        const { file } = await makeTpmKey(other, { type: 'P-256' });
+        const error = await failure(openKey(at(`file=${await withParent(file, 0x40000001)}`)));
+        expect(error).toMatchObject({ code: 'ERR_KEY_INVALID', message: expect.stringContaining('TPM_RC_INTEGRITY') });
+      } finally {
+        await other.remove();
+      }
+    });
+
+    test('below a storage key with an authValue', async () => {
+      const key = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000002', parentAuth: storageAuth });
+      const secretFile = join(tpm.dir, 'storage.secret');
+      await writeFile(secretFile, `${storageAuth}\n`, { mode: 0o600 });
+      await signs(at(`file=${key.file}`, `&parent-pin-source=file:${secretFile}`), key.publicKey);
+      const error = await failure(openKey(at(`file=${key.file}`)));
+      expect(error).toMatchObject({
+        code: 'ERR_SECRET_WRONG',
+        message: expect.stringContaining('storage key 0x81000002'),
+      });
+    });
+
+    test('below a persistent key that is not there', async () => {
+      const key = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000001' });
+      const error = await failure(openKey(at(`file=${await withParent(key.file, 0x81004444)}`)));
+      expect(error).toMatchObject({ code: 'ERR_KEY_NOT_FOUND', message: expect.stringContaining('0x81004444') });
+    });
+  });
+
+  /** The parent is the last INTEGER of the file. */
+  async function withParent(file: string, parent: number): Promise<string> {
+    const text = await readFile(file, 'utf8');
+    const der = Buffer.from(text.replace(/-----[^-]+-----|\s/g, ''), 'base64');
+    // Context fields first; then INTEGER of four or five octets.
+    const four = der.indexOf(Buffer.from('0204', 'hex'));
+    const five = der.indexOf(Buffer.from('020500', 'hex'));
+    const start = five >= 0 && five < 60 ? five + 3 : four + 2;
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32BE(parent);
+    const long = parent >= 0x80000000 && start === four + 2;
+    if (long) throw new Error('the number needs five octets');
+    bytes.copy(der, start);
+    const copy = `${file}.${parent.toString(16)}`;
+    await writeFile(
+      copy,
+      `-----BEGIN TSS2 PRIVATE KEY-----\n${der.toString('base64')}\n-----END TSS2 PRIVATE KEY-----\n`,
+    );
+    return copy;
+  }
+
+  describe('keys that do not sign what a Signer signs', () => {
+    const base = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda';
+    test.each([
+      ['only decrypts', { type: 'RSA-2048', attributes: `${base}|decrypt` }],
+      ['restricted', { type: 'P-256', attributes: `${base}|sign|restricted`, scheme: 'ecdsa-sha256:null' }],
+      ['RSA-PSS', { type: 'RSA-2048', scheme: 'rsapss-sha256:null' }],
+    ] as const)('%s', async (words, options) => {
+      const key = await makeTpmKey(tpm, options);
+      const error = await failure(openKey(at(`file=${key.file}`)));
+      expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining(words) });
+    });
+
+    test('a storage key', async () => {
+      const error = await failure(openKey(at('handle=0x81000001')));
+      expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining('storage key') });
+    });
+  });
+
+  describe('policies', () => {
+    beforeAll(async () => {
+      await tpm.tool('tpm2_createpolicy', '--policy-pcr', '-l', 'sha256:0,23', '-L', 'pcr.policy');
+      await tpm.tool('tpm2_startauthsession', '-S', 's.ctx');
+      await tpm.tool('tpm2_policyauthvalue', '-S', 's.ctx', '-L', 'auth.policy');
+      await tpm.tool('tpm2_flushcontext', 's.ctx');
+      await tpm.tool('tpm2_startauthsession', '-S', 's.ctx');
+      await tpm.tool('tpm2_policypcr', '-S', 's.ctx', '-l', 'sha256:0,23');
+      await tpm.tool('tpm2_policypassword', '-S', 's.ctx', '-L', 'both.policy');
+      await tpm.tool('tpm2_flushcontext', 's.ctx');
+      await flush(tpm);
+    });
+    const attributes = 'fixedtpm|fixedparent|sensitivedataorigin|sign';
+
+    test('PCRs', async () => {
+      const key = await makeTpmKey(tpm, { type: 'P-256', attributes, policy: 'pcr.policy' });
+      await signs(at(`file=${key.file}`, '&pcr=sha256:0,23'), key.publicKey);
+      await signs(at(`file=${key.file}`, '&pcr=sha256:0,23&session=password'), key.publicKey);
+      expect(await failure(openKey(at(`file=${key.file}`, '&pcr=sha256:0,22')))).toMatchObject({
+        code: 'ERR_KEY_POLICY',
+      });
+      expect(await failure(openKey(at(`file=${key.file}`)))).toMatchObject({ code: 'ERR_KEY_POLICY' });
+    });
+
+    test('PCRs and a password', async () => {
+      const key = await makeTpmKey(tpm, { type: 'RSA-2048', attributes, policy: 'both.policy', auth: canaries.pin });
+      const uri = at(`file=${key.file}`, '&pcr=sha256:0,23');
+      await signs(uri, key.publicKey, { secret: canaries.pin });
+      expect(await failure(openKey(uri, { secret: 'wrong' }))).toMatchObject({ code: 'ERR_SECRET_WRONG' });
+      await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
+    });
+
+    test('an authValue by policy alone', async () => {
+      const key = await makeTpmKey(tpm, {
+        type: 'P-256',
+        attributes: `${attributes}|noda`,
+        policy: 'auth.policy',
+        auth: canaries.pin,
+      });
+      await signs(at(`file=${key.file}`), key.publicKey, { secret: canaries.pin });
+      expect(await failure(openKey(at(`file=${key.file}`)))).toMatchObject({ code: 'ERR_SECRET_REQUIRED' });
+    });
+
+    test('PCRs that change while the key is open', async () => {
+      const uri = await create(parseKeyUri(at(`file=${tpm.dir}/changing.tpm`, '&pcr=sha256:23')), { keyType: 'P-256' });
+      const key = await openKey(uri);
+      await key.sign(randomBytes(3));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await tpm.tool('tpm2_pcrextend', `23:sha256=${'11'.repeat(32)}`);
+      expect(await failure(key.sign(randomBytes(3)))).toMatchObject({ code: 'ERR_KEY_POLICY' });
+      await key.close();
+      await tpm.tool('tpm2_pcrreset', '23');
+      await (await openKey(uri)).close();
+    });
+  });
+
+  describe('making keys', () => {
+    test.each(['P-256', 'P-384', 'RSA-2048'] as const)('%s in a file, and with a secret', async (keyType: KeySpec) => {
+      const path = join(tpm.dir, `made-${keyType}.tpm`);
+      const uri = await create(parseKeyUri(at(`file=${path}`)), { keyType });
+      expect(uri.toString()).toBe(at(`file=${path}`));
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+      const publicKey = createPublicKey({ key: Buffer.from(await readPublic(uri)), format: 'der', type: 'spki' });
+      await signs(uri.toString(), publicKey);
+      expect(await failure(create(uri, { keyType }))).toMatchObject({ code: 'ERR_KEY_EXISTS' });
+
+      const secured = await create(parseKeyUri(at(`file=${path}.2;parent=0x81000001`, `&pin-value=${canaries.pin}`)), {
+        keyType,
+      });
+      expect(secured.toString()).not.toContain('pin');
+      const error = await failure(openKey(secured));
+      expect(error).toMatchObject({ code: 'ERR_SECRET_REQUIRED' });
+      const key = await openKey(secured, { secret: canaries.pin });
+      await key.sign(randomBytes(3));
+      await key.close();
+      await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
+    });
+
+    test('PCRs and a secret', async () => {
+      const path = join(tpm.dir, 'made-both.tpm');
+      const uri = await create(parseKeyUri(at(`file=${path}`, '&pcr=sha256:0,7+sha1:1')), {
+        keyType: 'P-256',
+        secret: canaries.pin,
+      });
+      const key = await openKey(uri, { secret: canaries.pin });
+      await key.sign(randomBytes(3));
+      await key.close();
+    });
+
+    test('what the TPM does not make', async () => {
+      const error = await failure(create(parseKeyUri(at(`file=${tpm.dir}/4096.tpm`)), { keyType: 'RSA-4096' }));
+      expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: 'the TPM makes no RSA-4096 keys' });
+    });
+
+    test('at a handle; listed, removed', async () => {
+      const uri = await create(parseKeyUri(at('handle=0x81010009')), { keyType: 'P-256' });
+      const publicKey = createPublicKey({ key: Buffer.from(await readPublic(uri)), format: 'der', type: 'spki' });
+      await signs(uri.toString(), publicKey);
+      await signs(`handle:0x81010009?${tpm.query}`, publicKey);
+      expect(await failure(create(uri, { keyType: 'P-256' }))).toMatchObject({ code: 'ERR_KEY_EXISTS' });
+      const listed = await list(parseKeyUri(at('')), {});
+      expect(listed[0]).toMatchObject({ kind: 'token', manufacturer: 'IBM', pin: 'ok', uri: at('') });
+      expect(listed.map((one) => [one.kind, one.uri, one.kind === 'key' && one.type])).toEqual(
+        expect.arrayContaining([
+          ['key', at('handle=0x81000001'), 'P-256, a storage key'],
+          ['key', at('handle=0x81010009'), 'P-256'],
+        ]),
+      );
+      await remove(uri);
+      expect(await failure(openKey(uri))).toMatchObject({ code: 'ERR_KEY_NOT_FOUND' });
+      expect(await failure(remove(uri))).toMatchObject({ code: 'ERR_KEY_NOT_FOUND' });
+    });
+
+    test('from a file to a handle, with a policy', async () => {
+      const file = parseKeyUri(at(`file=${tpm.dir}/persisted.tpm`, '&pcr=sha256:0'));
+      await create(file, { keyType: 'P-256' });
+      const uri = await persist(parseKeyUri(at(`file=${tpm.dir}/persisted.tpm`)), 0x8101000a);
+      const key = await openKey(`${uri.toString()}&pcr=sha256:0`);
+      await key.sign(randomBytes(3));
+      await key.close();
+      await remove(uri);
+    });
+  });
+
+  test('an owner with an authValue', async () => {
+    await tpm.tool('tpm2_changeauth', '-c', 'owner', canaries.pin);
+    try {
+      const secret = `&parent-pin-value=${canaries.pin}`;
+      const made = await create(parseKeyUri(at(`file=${tpm.dir}/owned.tpm`, secret)), { keyType: 'P-256' });
+      expect(await failure(openKey(made))).toMatchObject({
+        code: 'ERR_SECRET_WRONG',
+        message: expect.stringContaining('owner'),
+      });
+      const publicKey = createPublicKey({ key: Buffer.from(await readPublic(made)), format: 'der', type: 'spki' });
+      await signs(`${made.toString()}${secret}`, publicKey);
+      await persist(parseKeyUri(`${made.toString()}${secret}`), 0x8101000b);
+      await signs(at('handle=0x8101000b'), publicKey);
+      await remove(parseKeyUri(at('handle=0x8101000b', secret)));
+    } finally {
+      await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', canaries.pin);
+    }
+  });
 });

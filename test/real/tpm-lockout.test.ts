@@ -7,131 +7,136 @@ import { openKey } from '../../src/stores/index.ts';
 import { retryPin } from '../../src/stores/tpm/index.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
 import { makeTpmKey } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
+const describeTpm = await describeUnless('swtpm');
 let tpm: TestTpm;
 let counted: string;
 let free: string;
 const wrong = 'wrong-0123';
 
-beforeAll(async () => {
-  tpm = await startTpm();
-  const key = await makeTpmKey(tpm, { type: 'P-256', auth: canaries.pin, counted: true });
-  await key.persist('0x81010001');
-  const other = await makeTpmKey(tpm, { type: 'P-256', auth: canaries.pin });
-  await other.persist('0x81010002');
-  counted = `tpm:handle=0x81010001?${tpm.query}`;
-  free = `tpm:handle=0x81010002?${tpm.query}`;
-}, 60_000);
-afterAll(() => tpm?.remove());
-beforeEach(async () => {
-  await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
-});
-
-/** Wrong authValues that the TPM has counted; swtpm locks at the third. */
-async function countedTries(): Promise<number> {
-  const properties = await tpm.tool('tpm2_getcap', 'properties-variable');
-  return Number(/LOCKOUT_COUNTER: (0x[0-9A-F]+)/.exec(properties)?.[1]);
-}
-
-test('a wrong stored authValue is sent once, however often the key is opened', async () => {
-  const file = join(tpm.dir, 'secret');
-  await writeFile(file, wrong, { mode: 0o600 });
-  const first = await failure(openKey(`${counted}&pin-source=file:${file}`));
-  expect(first).toMatchObject({
-    code: 'ERR_SECRET_WRONG',
-    triesLeft: 2,
-    hint: expect.stringContaining('holdfast pin retry'),
+describeTpm('what protects a TPM from guessing', () => {
+  beforeAll(async () => {
+    tpm = await startTpm();
+    const key = await makeTpmKey(tpm, { type: 'P-256', auth: canaries.pin, counted: true });
+    await key.persist('0x81010001');
+    const other = await makeTpmKey(tpm, { type: 'P-256', auth: canaries.pin });
+    await other.persist('0x81010002');
+    counted = `tpm:handle=0x81010001?${tpm.query}`;
+    free = `tpm:handle=0x81010002?${tpm.query}`;
+  }, 60_000);
+  afterAll(() => tpm?.remove());
+  beforeEach(async () => {
+    await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
   });
-  for (let tries = 0; tries < 3; tries += 1) {
-    const again = await failure(openKey(`${counted}&pin-source=file:${file}`));
-    expect(again).toMatchObject({
+
+  /** Wrong authValues that the TPM has counted; swtpm locks at the third. */
+  async function countedTries(): Promise<number> {
+    const properties = await tpm.tool('tpm2_getcap', 'properties-variable');
+    return Number(/LOCKOUT_COUNTER: (0x[0-9A-F]+)/.exec(properties)?.[1]);
+  }
+
+  test('a wrong stored authValue is sent once, however often the key is opened', async () => {
+    const file = join(tpm.dir, 'secret');
+    await writeFile(file, wrong, { mode: 0o600 });
+    const first = await failure(openKey(`${counted}&pin-source=file:${file}`));
+    expect(first).toMatchObject({
       code: 'ERR_SECRET_WRONG',
-      message: expect.stringMatching(/not sent again \(the file .*secret, 20/),
+      triesLeft: 2,
+      hint: expect.stringContaining('holdfast pin retry'),
     });
-  }
-  expect(await failure(openKey(counted, { secret: wrong }))).toMatchObject({
-    message: expect.stringContaining('not sent again'),
-  });
-  expect(await countedTries()).toBe(1);
-  await (await openKey(counted, { secret: canaries.pin })).close();
-
-  // Once a person says so, it is sent again: once.
-  const retried = await retryPin(parseKeyUri(counted), {});
-  expect(retried.forgotten).toEqual([expect.stringContaining(file)]);
-  expect(await failure(openKey(counted, { secret: wrong }))).toMatchObject({
-    message: expect.stringContaining('refused the authValue'),
-  });
-  expect(await countedTries()).toBe(2);
-});
-
-test('a key that nobody has an authValue for costs one try, once', async () => {
-  for (let tries = 0; tries < 3; tries += 1) {
-    expect(await failure(openKey(counted))).toMatchObject({
-      code: expect.stringMatching(/ERR_SECRET_(REQUIRED|WRONG)/),
+    for (let tries = 0; tries < 3; tries += 1) {
+      const again = await failure(openKey(`${counted}&pin-source=file:${file}`));
+      expect(again).toMatchObject({
+        code: 'ERR_SECRET_WRONG',
+        message: expect.stringMatching(/not sent again \(the file .*secret, 20/),
+      });
+    }
+    expect(await failure(openKey(counted, { secret: wrong }))).toMatchObject({
+      message: expect.stringContaining('not sent again'),
     });
-  }
-  expect(await countedTries()).toBe(1);
-});
+    expect(await countedTries()).toBe(1);
+    await (await openKey(counted, { secret: canaries.pin })).close();
 
-test('a person is asked without a try before, and told how many are left', async () => {
-  const asked: SecretRequest[] = [];
-  const ask = askPerson((request) => {
-    asked.push(request);
-    return asked.length < 2 ? wrong : canaries.pin;
-  });
-  expect(await failure(openKey(counted, { secret: ask }))).toMatchObject({ code: 'ERR_SECRET_WRONG', triesLeft: 2 });
-  await (await openKey(counted, { secret: ask })).close();
-  expect(asked.map(({ triesLeft }) => triesLeft)).toEqual([3, 2]);
-  expect(await countedTries()).toBe(1);
-});
-
-test('a stored authValue is not spent on the last try, that of a person is', async () => {
-  for (const secret of ['one-wrong', 'two-wrong']) await failure(openKey(counted, { secret: askPerson(() => secret) }));
-  expect(await failure(openKey(counted, { secret: canaries.pin }))).toMatchObject({
-    code: 'ERR_SECRET_LAST_TRY',
-    triesLeft: 1,
-  });
-  const key = await openKey(counted, { secret: askPerson(() => canaries.pin) });
-  await key.sign(randomBytes(3));
-  await key.close();
-  expect(await countedTries()).toBe(2);
-});
-
-test('in lockout nothing is tried, and the error says when it ends', async () => {
-  for (const secret of ['a', 'b', 'c']) await failure(openKey(counted, { secret: askPerson(() => secret) }));
-  const error = await failure(
-    openKey(counted, {
-      secret: askPerson(() => {
-        throw new Error('nobody may be asked');
-      }),
-    }),
-  );
-  expect(error).toMatchObject({
-    code: 'ERR_SECRET_LOCKED',
-    triesLeft: 0,
-    hint: expect.stringContaining('one more try every 1000 seconds'),
-  });
-  expect(error.hint).toContain('nothing was tried');
-  // A key that takes no part goes on.
-  await (await openKey(free, { secret: canaries.pin })).close();
-});
-
-test('a key whose wrong tries are not counted is asked freely', async () => {
-  for (let tries = 0; tries < 5; tries += 1) {
-    expect(await failure(openKey(free, { secret: wrong }))).toMatchObject({
+    // Once a person says so, it is sent again: once.
+    const retried = await retryPin(parseKeyUri(counted), {});
+    expect(retried.forgotten).toEqual([expect.stringContaining(file)]);
+    expect(await failure(openKey(counted, { secret: wrong }))).toMatchObject({
       message: expect.stringContaining('refused the authValue'),
     });
-    expect(await failure(openKey(free))).toMatchObject({ code: 'ERR_SECRET_REQUIRED' });
-  }
-  expect(await countedTries()).toBe(0);
-  const asked: string[] = [];
-  const secret = askPerson(({ of }) => {
-    asked.push(of);
-    return canaries.pin;
+    expect(await countedTries()).toBe(2);
   });
-  await (await openKey(free, { secret })).close();
-  expect(asked).toHaveLength(1);
+
+  test('a key that nobody has an authValue for costs one try, once', async () => {
+    for (let tries = 0; tries < 3; tries += 1) {
+      expect(await failure(openKey(counted))).toMatchObject({
+        code: expect.stringMatching(/ERR_SECRET_(REQUIRED|WRONG)/),
+      });
+    }
+    expect(await countedTries()).toBe(1);
+  });
+
+  test('a person is asked without a try before, and told how many are left', async () => {
+    const asked: SecretRequest[] = [];
+    const ask = askPerson((request) => {
+      asked.push(request);
+      return asked.length < 2 ? wrong : canaries.pin;
+    });
+    expect(await failure(openKey(counted, { secret: ask }))).toMatchObject({ code: 'ERR_SECRET_WRONG', triesLeft: 2 });
+    await (await openKey(counted, { secret: ask })).close();
+    expect(asked.map(({ triesLeft }) => triesLeft)).toEqual([3, 2]);
+    expect(await countedTries()).toBe(1);
+  });
+
+  test('a stored authValue is not spent on the last try, that of a person is', async () => {
+    for (const secret of ['one-wrong', 'two-wrong'])
+      await failure(openKey(counted, { secret: askPerson(() => secret) }));
+    expect(await failure(openKey(counted, { secret: canaries.pin }))).toMatchObject({
+      code: 'ERR_SECRET_LAST_TRY',
+      triesLeft: 1,
+    });
+    const key = await openKey(counted, { secret: askPerson(() => canaries.pin) });
+    await key.sign(randomBytes(3));
+    await key.close();
+    expect(await countedTries()).toBe(2);
+  });
+
+  test('in lockout nothing is tried, and the error says when it ends', async () => {
+    for (const secret of ['a', 'b', 'c']) await failure(openKey(counted, { secret: askPerson(() => secret) }));
+    const error = await failure(
+      openKey(counted, {
+        secret: askPerson(() => {
+          throw new Error('nobody may be asked');
+        }),
+      }),
+    );
+    expect(error).toMatchObject({
+      code: 'ERR_SECRET_LOCKED',
+      triesLeft: 0,
+      hint: expect.stringContaining('one more try every 1000 seconds'),
+    });
+    expect(error.hint).toContain('nothing was tried');
+    // A key that takes no part goes on.
+    await (await openKey(free, { secret: canaries.pin })).close();
+  });
+
+  test('a key whose wrong tries are not counted is asked freely', async () => {
+    for (let tries = 0; tries < 5; tries += 1) {
+      expect(await failure(openKey(free, { secret: wrong }))).toMatchObject({
+        message: expect.stringContaining('refused the authValue'),
+      });
+      expect(await failure(openKey(free))).toMatchObject({ code: 'ERR_SECRET_REQUIRED' });
+    }
+    expect(await countedTries()).toBe(0);
+    const asked: string[] = [];
+    const secret = askPerson(({ of }) => {
+      asked.push(of);
+      return canaries.pin;
+    });
+    await (await openKey(free, { secret })).close();
+    expect(asked).toHaveLength(1);
+  });
 });

@@ -1,10 +1,10 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { originInWords, type Refusals, type RefusedOrigin } from '../../src/pin-record.ts';
 import { Secret, secretFromFile } from '../../src/secret.ts';
 import { CK, CKF } from '../../src/stores/pkcs11/cryptoki.ts';
 import { pinSource, readyPin } from '../../src/stores/pkcs11/login.ts';
-import { originInWords, type Refusals, type RefusedOrigin } from '../../src/pin-record.ts';
 import type { Notice } from '../../src/stores/store.ts';
 import { parseKeyUri, textOf } from '../../src/uri.ts';
 import { returnValue } from '../helpers/fake-pkcs11.ts';

@@ -65,7 +65,7 @@ export function readAddress(uri: KeyUri, options: OpenOptions, path: readonly st
 }
 
 function persistentHandle(text: string, name: string): number {
-  const handle = /^0x[0-9a-f]{1,8}$/i.test(text) ? Number(text) : 0;
+  const handle = /^(0x)?[0-9a-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : 0;
   if (kindOfHandle(handle) === HT.PERSISTENT) return handle;
   throw invalid(
     `the ${name} is not that of a persistent key`,
