@@ -261,7 +261,7 @@ export const FLAGS = {
   store: {
     type: 'string',
     value: 'STORE',
-    help: 'pkcs11 or file; default: pkcs11 where SoftHSM is found, else file',
+    help: 'pkcs11, tpm or file; default: pkcs11 where SoftHSM is found, else file',
   },
   help: {
     type: 'boolean',
