@@ -1,4 +1,4 @@
-import { constants, createECDH, publicEncrypt } from 'node:crypto';
+import { constants, createECDH, type ECDH, publicEncrypt } from 'node:crypto';
 import { damaged, sized } from './bytes.ts';
 import type { Salt, TpmObject } from './commands.ts';
 import { type Hash, hashOf, kdfe } from './hashes.ts';
@@ -10,18 +10,29 @@ const SECRET = 'SECRET';
  * A salt that only the holder of a decryption key learns (TPM 2.0 Part 1 §B.10.2, §C.6.1). Who sees the bus then neither
  * finds an authValue by trying, nor can read what is encrypted.
  */
-export function makeSalt(key: TpmObject, random: (size: number) => Buffer): Salt {
+export function makeSalt(
+  key: TpmObject,
+  random: (size: number) => Buffer,
+  ephemeral: (curve: string) => ECDH = newKey,
+): Salt {
   const hash = hashOf(key.area.nameAlg);
   if (!hash) throw damaged('a storage key is named with a hash that is not known');
-  return key.area.type === 'ECC' ? eccSalt(key, key.area, hash) : rsaSalt(key, key.area, hash, random(hash.size));
+  return key.area.type === 'ECC'
+    ? eccSalt(key, key.area, hash, ephemeral(key.area.curve.openssl))
+    : rsaSalt(key, key.area, hash, random(hash.size));
+}
+
+function newKey(curve: string): ECDH {
+  const key = createECDH(curve);
+  key.generateKeys();
+  return key;
 }
 
 /** One-pass Diffie-Hellman with a key of our own for this once. */
-function eccSalt(key: TpmObject, area: EccPublic, hash: Hash): Salt {
+function eccSalt(key: TpmObject, area: EccPublic, hash: Hash, ours: ECDH): Salt {
   const { x, y } = coordinates(area);
-  const { size, openssl } = area.curve;
-  const ours = createECDH(openssl);
-  const point = ours.generateKeys();
+  const { size } = area.curve;
+  const point = ours.getPublicKey();
   const [ourX, ourY] = [point.subarray(1, 1 + size), point.subarray(1 + size)];
   let shared: Buffer;
   try {
