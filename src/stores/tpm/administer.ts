@@ -1,7 +1,7 @@
 import { lstatSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
-import { orAborted, patient, within } from '../../limits.ts';
+import { orAborted, within } from '../../limits.ts';
 import { printable } from '../../read-file.ts';
 import { askSecret, Secret, type SecretSource } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
@@ -12,7 +12,7 @@ import { ALG, CC, CURVES, HT, hex, kindOfHandle, OBJECT, RH } from './constants.
 import { REACH } from './device.ts';
 import type { Authorization, Tpm } from './execute.ts';
 import { type Hash, hashOf } from './hashes.ts';
-import { holdOn } from './hold.ts';
+import { visit } from './hold.ts';
 import { endSession, loadKey } from './load-key.ts';
 import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
 import { type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
@@ -99,6 +99,9 @@ export async function removeKey(address: Address, options: OpenOptions): Promise
   });
 }
 
+/** Milliseconds: a chip looks for the primes of an RSA key for a minute, if it has to. */
+const MAKING = 300_000;
+
 /** One visit to the TPM, after which nothing is loaded. */
 async function atTpm<T>(
   address: Address,
@@ -107,20 +110,13 @@ async function atTpm<T>(
   work: (tpm: Tpm, reach: Reach, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const { device, plain, parentSecret } = address;
-  return within(patient(options), `work on the ${name}`, async (signal) => {
+  return within(options, `work on the ${name}`, async (signal) => {
     const request = { kind: 'PIN', of: `the parent of the ${name}`, purpose: options.purpose } as const;
     const parentAuth = parentSecret && (await orAborted(askSecret(parentSecret, request), signal));
     const reach: Reach = { name, deviceName: device.name, plain, parentAuth: () => parentAuth?.bytes ?? NO_AUTH };
-    const hold = holdOn(
-      device,
-      async (tpm) => tpm,
-      () => {},
-    );
     try {
-      return await hold.use((tpm) => work(tpm, reach, signal), signal);
+      return await visit(device, (tpm) => work(tpm, reach, signal), signal, options.deadline ?? MAKING);
     } finally {
-      const closing = hold.close();
-      if (!signal.aborted) await closing;
       parentAuth?.wipe();
     }
   });

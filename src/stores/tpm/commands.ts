@@ -108,6 +108,7 @@ export async function sign(
 /** What protects the secret between us and the TPM: a salt, encrypted to one of its keys. */
 export interface Salt {
   readonly key: Entity;
+  /** Wiped when the session is started. */
   readonly bytes: Buffer;
   /** `TPM2B_ENCRYPTED_SECRET`, without its size. */
   readonly encrypted: Buffer;
@@ -141,6 +142,7 @@ export async function startSession(
   parameters.end();
   // Part 1 §19.6.8: without salt and binding the session has no key.
   const key = salt ? kdfa(hash, salt.bytes, 'ATH', nonceTpm, nonceCaller, hash.size * 8) : Buffer.alloc(0);
+  salt?.bytes.fill(0);
   return { handle, hash, key, nonceTpm };
 }
 

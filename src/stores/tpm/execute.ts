@@ -148,11 +148,12 @@ function seal(command: Command, random: (size: number) => Buffer): Sealed {
     proof = mac(authorization, session, cpHash, nonceCaller, session.nonceTpm, attributes);
   }
   const handle = session?.handle ?? RH.PASSWORD;
-  const area = Buffer.concat([u32(handle), sized(nonceCaller), u8(attributes), sized(proof)]);
+  const lastField = sized(proof);
+  const area = Buffer.concat([u32(handle), sized(nonceCaller), u8(attributes), lastField]);
   const body = Buffer.concat([u32(code), handleArea, u32(area.length), area, parameters]);
   const bytes = framed(ST.SESSIONS, body);
-  area.fill(0);
-  body.fill(0);
+  // Without a session that was the password.
+  for (const copy of [lastField, area, body]) copy.fill(0);
   return { bytes, nonceCaller, attributes };
 }
 

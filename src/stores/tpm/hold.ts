@@ -1,4 +1,4 @@
-import { orAborted } from '../../limits.ts';
+import { orAborted, within } from '../../limits.ts';
 import { flush, handles, startup } from './commands.ts';
 import { HT } from './constants.ts';
 import { type Tpm, tpmOver } from './execute.ts';
@@ -18,12 +18,23 @@ export interface Hold<T> {
   close(): Promise<void>;
 }
 
+/** Milliseconds: another program may have the TPM, and a chip takes its time. */
+const PATIENCE = 60_000;
 /** Milliseconds that a TPM without a resource manager is kept without using it: others wait for it. */
 const LINGER = 20;
 /** Milliseconds after which others get their turn there, however busy we are. */
 const TURN = 1000;
 /** Milliseconds that a command which nobody waits for any more may take before the connection is cut. */
 const GRACE = 2000;
+
+interface HoldOptions<T> {
+  /** Told when what others had left in a full TPM was flushed. */
+  readonly cleared?: () => void;
+  /** Milliseconds for each use, whose signal ends it earlier. Default: a minute. */
+  readonly patience?: number | undefined;
+  /** Told of what is not loaded any more. */
+  readonly unloaded?: (value: T) => void;
+}
 
 interface Held<T> {
   readonly connection: Connection;
@@ -38,10 +49,13 @@ interface Held<T> {
  * With a resource manager that is until `close`. Without one there are three places for all programs and one connection:
  * what is idle is flushed after a moment, and loaded again when it is wanted.
  *
- * @param load what was loaded when it fails is flushed by the caller
- * @param cleared told when what others had left in a full TPM was flushed
+ * @param load what it had loaded when it fails is flushed
  */
-export function holdOn<T>(device: Device, load: (tpm: Tpm) => Promise<T>, cleared: () => void): Hold<T> {
+export function holdOn<T>(
+  device: Device,
+  load: (tpm: Tpm) => Promise<T>,
+  { cleared, patience = PATIENCE, unloaded }: HoldOptions<T> = {},
+): Hold<T> {
   let held: Held<T> | undefined;
   let current: AbortSignal | undefined;
   let connection: Connection | undefined;
@@ -68,7 +82,7 @@ export function holdOn<T>(device: Device, load: (tpm: Tpm) => Promise<T>, cleare
       if (device.managed) throw error;
       await flushAll(tpm);
       if (isResponse(error, RC.INITIALIZE)) await startup(tpm);
-      else if (isResponse(error, ...FULL) && (await flushOthers(tpm))) cleared();
+      else if (isResponse(error, ...FULL) && (await flushOthers(tpm))) cleared?.();
       else throw error;
       return load(tpm);
     }
@@ -79,7 +93,9 @@ export function holdOn<T>(device: Device, load: (tpm: Tpm) => Promise<T>, cleare
   async function detach(): Promise<void> {
     const last = held;
     held = undefined;
-    if (last) await clear(last.tpm, last.connection);
+    if (!last) return;
+    await clear(last.tpm, last.connection);
+    unloaded?.(last.value);
   }
 
   /** A kernel flushes what a connection had loaded. */
@@ -123,18 +139,19 @@ export function holdOn<T>(device: Device, load: (tpm: Tpm) => Promise<T>, cleare
   }
 
   return {
-    use(work, signal) {
-      clearTimeout(timer);
-      waiting += 1;
-      const working = tail
-        .then(() => turn(work, signal))
-        .finally(() => {
-          waiting -= 1;
-          rest();
-        });
-      tail = working.catch(() => {});
-      return orAborted(working, signal);
-    },
+    use: (work, signal) =>
+      within({ signal, deadline: patience }, `waiting for the ${device.name}`, (limited) => {
+        clearTimeout(timer);
+        waiting += 1;
+        const working = tail
+          .then(() => turn(work, limited))
+          .finally(() => {
+            waiting -= 1;
+            rest();
+          });
+        tail = working.catch(() => {});
+        return orAborted(working, limited);
+      }),
     async close() {
       const closing = tail.then(detach);
       // A command that nobody waits for any more, on a TPM that does not answer, must not keep us.
@@ -144,6 +161,23 @@ export function holdOn<T>(device: Device, load: (tpm: Tpm) => Promise<T>, cleare
       clearTimeout(cut);
     },
   };
+}
+
+/** Go to a TPM for one thing, and leave nothing there. */
+export async function visit<T>(
+  device: Device,
+  work: (tpm: Tpm) => Promise<T>,
+  signal: AbortSignal,
+  patience?: number,
+): Promise<T> {
+  const hold = holdOn(device, work, { patience });
+  try {
+    return await hold.use(async (result) => result, signal);
+  } finally {
+    const closing = hold.close();
+    // Somebody who does not want to wait any more does not wait for this either.
+    if (!signal.aborted) await closing;
+  }
 }
 
 const FULL: readonly number[] = [RC.OBJECT_MEMORY, RC.SESSION_MEMORY, RC.MEMORY, RC.OBJECT_HANDLES, RC.SESSION_HANDLES];

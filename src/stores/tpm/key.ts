@@ -1,3 +1,4 @@
+import { publicKeyOf } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { type Limits, within } from '../../limits.ts';
 import { checkMessage } from '../../option-types.ts';
@@ -19,6 +20,8 @@ import { isRefusal, refusal } from './unlock.ts';
 /** A key that was found, with its authValue. */
 export interface Found {
   readonly hold: Hold<Loaded>;
+  /** DER. */
+  readonly certificates: readonly Uint8Array[];
   readonly area: Loaded['key']['area'];
   /** Without an article. */
   readonly name: string;
@@ -30,9 +33,10 @@ export interface Found {
 
 /** A key of a TPM as a key of ours. @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` */
 export function tpmKey(found: Found, limits: Limits): OpenKey {
-  const { hold, area, name, secret } = found;
+  const { hold, area, certificates, name, secret } = found;
   checkSigns(area, name);
   const publicKey = keyObjectOf(area).export({ type: 'spki', format: 'der' });
+  const isOwn = (certificate: Uint8Array): boolean => Buffer.compare(publicKeyOf(certificate), publicKey) === 0;
   const signatures = new Set<Promise<unknown>>();
   let closing: Promise<void> | undefined;
 
@@ -61,7 +65,7 @@ export function tpmKey(found: Found, limits: Limits): OpenKey {
 
   return {
     publicKey,
-    certificates: [],
+    certificates: [...certificates.filter(isOwn), ...certificates.filter((one) => !isOwn(one))],
     attended: false,
     description: name,
     sign,

@@ -1,4 +1,4 @@
-import { patient, within } from '../../limits.ts';
+import { within } from '../../limits.ts';
 import { formatKeyUri } from '../../uri.ts';
 import type { KeyInfo, ListedToken, ListOptions } from '../store.ts';
 import type { Address } from './address.ts';
@@ -7,26 +7,20 @@ import { curves, handles, properties, readPublic } from './commands.ts';
 import { CURVES, HT, hex, PT } from './constants.ts';
 import { REACH } from './device.ts';
 import type { Tpm } from './execute.ts';
-import { holdOn } from './hold.ts';
+import { visit } from './hold.ts';
 import { readLockout } from './lockout.ts';
 import { has, isStorage, type PublicArea } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
 
 /** The TPM, and the keys at its persistent handles. Nobody is asked for anything. */
 export async function listAt(address: Address, options: ListOptions): Promise<readonly KeyInfo[]> {
-  return within(patient(options), 'listing', async (signal) => {
-    const hold = holdOn(
-      address.device,
-      async (tpm) => tpm,
-      () => {},
-    );
-    try {
-      return await hold.use(async (tpm) => [await describeTpm(tpm, address), ...(await keysIn(tpm, address))], signal);
-    } finally {
-      const closing = hold.close();
-      if (!signal.aborted) await closing;
-    }
-  });
+  const look = async (tpm: Tpm): Promise<KeyInfo[]> => [
+    await describeTpm(tpm, address),
+    ...(await keysIn(tpm, address)),
+  ];
+  return within(options, `listing the ${address.device.name}`, (signal) =>
+    visit(address.device, look, signal, options.deadline),
+  );
 }
 
 const uriOf = ({ uri }: Address, path: readonly (readonly [string, string])[]): string => {

@@ -23,6 +23,8 @@ export interface Target extends Reach {
   readonly handle: number | undefined;
   readonly file: KeyFile | undefined;
   readonly pcrs: PcrSelection | undefined;
+  /** DER, from the key file. */
+  readonly certificates: readonly Uint8Array[];
 }
 
 /** A key in the TPM, ready to be used. */

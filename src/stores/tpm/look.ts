@@ -1,11 +1,13 @@
 import { HoldfastError, messageOf } from '../../errors.ts';
-import { patient, within } from '../../limits.ts';
+import { within } from '../../limits.ts';
 import { originInWords, type PinRecord } from '../../pin-record.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions, RetriedPins } from '../store.ts';
 import type { Address } from './address.ts';
+import type { TpmObject } from './commands.ts';
+import type { Tpm } from './execute.ts';
 import { recordOfKey } from './guard.ts';
-import { holdOn } from './hold.ts';
+import { visit } from './hold.ts';
 import { keyObjectOf, nameOfArea, type PublicArea } from './public-area.ts';
 import { NO_AUTH, persistent } from './storage.ts';
 import { targetOf } from './target.ts';
@@ -16,35 +18,26 @@ interface Seen {
   readonly area: PublicArea;
 }
 
-async function look(address: Address, signal: AbortSignal): Promise<Seen> {
+async function see(address: Address, signal: AbortSignal): Promise<Seen> {
   const { file, handle, name } = await targetOf(address, () => NO_AUTH, signal);
   if (file) return { name, area: file.area };
-  const hold = holdOn(
-    address.device,
-    async (tpm) => tpm,
-    () => {},
-  );
-  try {
-    const { area } = await hold.use((tpm) => persistent(tpm, handle as number, `there is no ${name}`), signal);
-    return { name, area };
-  } finally {
-    const closing = hold.close();
-    if (!signal.aborted) await closing;
-  }
+  const look = (tpm: Tpm): Promise<TpmObject> => persistent(tpm, handle as number, `there is no ${name}`);
+  const { area } = await visit(address.device, look, signal);
+  return { name, area };
 }
 
 /** `readPublic` of this store. */
 export async function publicKeyAt(address: Address, options: OpenOptions): Promise<Uint8Array> {
-  return within(patient(options), 'reading the public key', async (signal) => {
-    const { area } = await look(address, signal);
+  return within(options, 'reading the public key', async (signal) => {
+    const { area } = await see(address, signal);
     return keyObjectOf(area).export({ type: 'spki', format: 'der' });
   });
 }
 
 /** `retryPin` of this store. */
 export async function forgetRefusals(address: Address, options: OpenOptions): Promise<RetriedPins> {
-  return within(patient(options), 'forgetting what was refused', async (signal) => {
-    const { area, name } = await look(address, signal);
+  return within(options, 'forgetting what was refused', async (signal) => {
+    const { area, name } = await see(address, signal);
     const record = recordOfKey(nameOfArea(area));
     if (typeof record === 'string') return { token: name, forgotten: [], nowhere: record };
     // What is under way may be refused yet, and write that down.

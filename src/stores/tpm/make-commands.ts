@@ -1,4 +1,4 @@
-import { damaged, sized, u32 } from './bytes.ts';
+import { damaged, sized, u16, u32 } from './bytes.ts';
 import { CC, RH } from './constants.ts';
 import type { Authorization, Entity, Tpm } from './execute.ts';
 import { digest, type Hash, hashOf } from './hashes.ts';
@@ -26,9 +26,10 @@ export async function create(
   authValue: Uint8Array,
   authorization: Authorization,
 ): Promise<MadeKey> {
-  const sensitive = sized(Buffer.concat([sized(authValue), sized()]));
+  const userAuth = sized(authValue);
+  const sensitive = Buffer.concat([u16(userAuth.length + 2), userAuth, sized()]);
   const command = Buffer.concat([sensitive, sized(template.bytes), sized(), u32(0)]);
-  sensitive.fill(0);
+  for (const copy of [userAuth, sensitive]) copy.fill(0);
   const isProtected = authorization.session !== undefined;
   try {
     const { parameters } = await tpm.run({

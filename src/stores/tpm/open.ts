@@ -1,4 +1,4 @@
-import { patient, within } from '../../limits.ts';
+import { orAborted, within } from '../../limits.ts';
 import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
@@ -15,24 +15,25 @@ import { unlock } from './unlock.ts';
 export async function openAt(address: Address, options: OpenOptions): Promise<OpenKey> {
   checkSecretSource(options.secret);
   const { device } = address;
-  return within(patient(options), 'opening the key', async (signal) => {
+  return within(options, `opening the key in the ${device.name}`, async (signal) => {
     let parentSecret: Secret | undefined;
     const target = await targetOf(address, () => parentSecret?.bytes ?? NO_AUTH, signal);
     if (target.file) checkSigns(target.file.area, target.name);
     if (address.parentSecret) {
       const of = `the storage key of the ${target.name}`;
-      parentSecret = await askSecret(address.parentSecret, { kind: 'PIN', of, purpose: options.purpose });
+      const asking = askSecret(address.parentSecret, { kind: 'PIN', of, purpose: options.purpose });
+      parentSecret = await orAborted(asking, signal);
     }
-    const hold: Hold<Loaded> = holdOn(
-      device,
-      (tpm) => loadKey(tpm, target),
-      () =>
+    const hold: Hold<Loaded> = holdOn(device, (tpm) => loadKey(tpm, target), {
+      cleared: () =>
         options.notify?.({
           kind: 'warning',
-          ...LEFTOVERS,
-          message: `the ${device.name} was full: ${LEFTOVERS.message}`,
+          message: `the ${device.name} was full: what other programs had left loaded was flushed`,
+          hint: 'use /dev/tpmrm0, or flush what tpm2-tools leave (tpm2_flushcontext -t -l)',
         }),
-    );
+      patience: options.deadline,
+      unloaded: ({ session }) => session?.key.fill(0),
+    });
     const close = async (): Promise<void> => {
       await hold.close();
       parentSecret?.wipe();
@@ -54,8 +55,17 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
         signal,
       );
       const { signal: ended, deadline } = options;
-      const found = { hold: { ...hold, close }, area, name: target.name, deviceName: device.name, secret, retry };
-      return tpmKey(found, patient({ signal: ended, deadline }));
+      const { certificates } = target;
+      const found = {
+        hold: { ...hold, close },
+        certificates,
+        area,
+        name: target.name,
+        deviceName: device.name,
+        secret,
+        retry,
+      };
+      return tpmKey(found, { signal: ended, deadline });
     } catch (error) {
       const closing = close();
       // Somebody who does not want to wait any more does not wait for this either.
@@ -64,8 +74,3 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
     }
   });
 }
-
-const LEFTOVERS = {
-  message: 'what other programs had left loaded was flushed',
-  hint: 'use /dev/tpmrm0, or flush what tpm2-tools leave (tpm2_flushcontext -t -l)',
-} as const;

@@ -1,4 +1,4 @@
-import { SecretError } from '../../errors.ts';
+import { HoldfastError, SecretError } from '../../errors.ts';
 import { orAborted } from '../../limits.ts';
 import { askSecret, asksPerson, Secret, type SecretRequest, type SecretSource } from '../../secret.ts';
 import type { OpenOptions } from '../store.ts';
@@ -10,6 +10,7 @@ import { authorizationFor, type Loaded } from './load-key.ts';
 import { checkTries, lockedError, readLockout } from './lockout.ts';
 import { has } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
+import { LostError } from './socket.ts';
 
 /** A key that may want an authValue. */
 export interface Lock {
@@ -99,6 +100,9 @@ async function isRight(lock: Lock, tpm: Tpm, loaded: Loaded, secret: Secret): Pr
     if (isRefusal(error)) return false;
     // A policy that is for signatures alone: the first one will tell.
     if (isResponse(error, RC.POLICY_CC)) return true;
+    // Nobody knows whether it was counted: it is not sent a second time over a new connection.
+    if (error instanceof LostError)
+      throw new HoldfastError(error.code, error.message, { hint: error.hint, cause: error });
     if (isResponse(error, RC.LOCKOUT)) throw lockedError(lock.deviceName, await readLockout(tpm), error);
     throw error;
   } finally {
