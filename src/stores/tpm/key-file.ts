@@ -62,7 +62,7 @@ export function readKeyFile(content: Uint8Array, name: string): KeyFile {
     parent: parentOf(parent, name),
     rsaParent: id === LOADABLE ? booleanOf(tagged.get(5)) : undefined,
     emptyAuth: booleanOf(tagged.get(0)),
-    area: readPublicArea(blobOf(publicBytes, name)),
+    area: areaOf(blobOf(publicBytes, name), name),
     privateBytes: blobOf(privateBytes, name),
     policy: policy ? [...children(policy.value)].map((step) => stepOf(step, name)) : [],
     description: description?.tag === UTF8_STRING ? Buffer.from(description.value).toString('utf8') : undefined,
@@ -102,6 +102,16 @@ function numberOf(octets: Uint8Array): number | undefined {
   const digits = octets.length === 5 && octets[0] === 0 ? octets.subarray(1) : octets;
   if (digits.length === 0 || digits.length > 4) return undefined;
   return digits.reduce((number, octet) => number * 256 + octet, 0);
+}
+
+function areaOf(bytes: Buffer, name: string): PublicArea {
+  try {
+    return readPublicArea(bytes);
+  } catch (error) {
+    // What would be a damaged answer if a TPM had said it.
+    if (error instanceof HoldfastError && error.code !== 'ERR_TOKEN_FAILED') throw error;
+    throw invalid(name, 'its public part is damaged');
+  }
 }
 
 /** A `TPM2B` in an OCTET STRING. */
