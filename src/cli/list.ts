@@ -51,8 +51,9 @@ function inWords(one: KeyInfo): string {
 
 function tokenLines(token: ListedToken): string[] {
   const needs = token.loginRequired ? 'needs a login' : 'needs no login';
+  const serial = token.serial && `serial ${token.serial}, `; // a TPM has none
   return [
-    `token "${token.label}" (${token.manufacturer}, ${token.model}, serial ${token.serial}, slot ${token.slot})`,
+    `token "${token.label}" (${token.manufacturer}, ${token.model}, ${serial}slot ${token.slot})`,
     `  PIN: ${token.pin}; ${needs}${token.keypad ? ', on a keypad of its own' : ''}`,
     `  signs with: ${token.mechanisms.join(' ') || 'it does not say'}`,
     `  ${token.uri}`,

@@ -11,6 +11,7 @@ import {
 import type { Secret, SecretSource } from '../../secret.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
+import type { TpmError } from './response-codes.ts';
 
 /** An authValue on its way to a key whose wrong tries the TPM counts. */
 export interface Guarded {
@@ -34,16 +35,16 @@ export const recordOfKey = (name: Uint8Array): PinRecord | string =>
 /**
  * Send an authValue that lies somewhere, unless it was refused before: to this process or another of this user.
  *
- * @param send false when the TPM refused it
+ * @param send the TPM's refusal; undefined when it took it
  * @returns as `send`
  * @throws {SecretError} `ERR_SECRET_WRONG` when it was refused before, or nobody can tell
  */
 export async function sendOnce(
   guarded: Guarded,
   secret: Secret,
-  send: () => Promise<boolean>,
+  send: () => Promise<TpmError | undefined>,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<TpmError | undefined> {
   const record = recordOfKey(guarded.name);
   if (typeof record === 'string') {
     tellUnremembered(guarded, record);
@@ -56,7 +57,8 @@ export async function sendOnce(
     const isThis = ({ hash }: Refusal): boolean => kept !== undefined && hash === hashPin(kept.key, LOGIN, secret);
     const refused = kept?.refused.find(isThis);
     if (refused) throw refusedBefore(guarded, refused);
-    if (await send()) return true;
+    const answer = await send();
+    if (!answer) return undefined;
     const key = kept?.key ?? randomBytes(32);
     const refusal: Refusal = {
       hash: hashPin(key, LOGIN, secret),
@@ -70,7 +72,7 @@ export async function sendOnce(
     } catch (error) {
       tellUnremembered(guarded, messageOf(error));
     }
-    return false;
+    return answer;
   } finally {
     leave();
   }

@@ -90,7 +90,7 @@ async function signOn(
     return signatureOf(bytes, area, algorithm);
   } catch (error) {
     if (isResponse(error, RC.LOCKOUT)) throw lockedError(deviceName, await readLockout(tpm), error);
-    if (isRefusal(error)) throw refusal(found, false, undefined, error);
+    if (isRefusal(error)) throw refusal(found, error);
     if (isResponse(error, RC.POLICY_FAIL, RC.POLICY_CC, RC.PCR_CHANGED)) {
       throw policyError(
         `the policy of the ${name} does not hold any more`,

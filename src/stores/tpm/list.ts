@@ -33,6 +33,7 @@ const textIn = (...numbers: readonly (number | undefined)[]): string => {
   return Buffer.concat(numbers.map((number) => u32(number ?? 0)))
     .toString('latin1')
     .replaceAll('\0', '')
+    .replace(/\s+/g, ' ')
     .trim();
 };
 

@@ -9,7 +9,7 @@ import type { Hold } from './hold.ts';
 import { authorizationFor, type Loaded } from './load-key.ts';
 import { checkTries, lockedError, readLockout } from './lockout.ts';
 import { has } from './public-area.ts';
-import { isResponse, RC } from './response-codes.ts';
+import { isResponse, RC, type TpmError } from './response-codes.ts';
 import { LostError } from './socket.ts';
 
 /** A key that may want an authValue. */
@@ -43,7 +43,7 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
   const request: SecretRequest = { kind: 'PIN', of: lock.name, purpose: lock.options.purpose };
   if (!stored && (!counted || lock.emptyAuth === true || source === undefined)) {
     const empty = new Secret('');
-    if (await attempt(lock, empty, key.name, { counted, stored: true, source: undefined }, signal)) return empty;
+    if (!(await attempt(lock, empty, key.name, { counted, stored: true, source: undefined }, signal))) return empty;
     if (source === undefined) return askSecret(undefined, request);
   }
   const triesLeft = counted
@@ -56,9 +56,10 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
   );
   const secret = await orAborted(asking, signal);
   try {
-    if (await attempt(lock, secret, key.name, { counted, stored, source }, signal)) return secret;
+    const refused = await attempt(lock, secret, key.name, { counted, stored, source }, signal);
+    if (!refused) return secret;
     const left = counted ? (await lock.hold.use((_, tpm) => readLockout(tpm), signal)).triesLeft : undefined;
-    throw refusal(lock, stored && counted, left);
+    throw refusal(lock, refused, stored && counted, left);
   } catch (error) {
     secret.wipe();
     throw error;
@@ -73,15 +74,16 @@ interface Attempt {
   readonly source: SecretSource | undefined;
 }
 
-/** @returns whether the TPM takes it */
+/** @returns the TPM's refusal; undefined when it takes it */
 async function attempt(
   lock: Lock,
   secret: Secret,
   name: Uint8Array,
   { counted, stored, source }: Attempt,
   signal: AbortSignal,
-): Promise<boolean> {
-  const send = (): Promise<boolean> => lock.hold.use((loaded, tpm) => isRight(lock, tpm, loaded, secret), signal);
+): Promise<TpmError | undefined> {
+  const send = (): Promise<TpmError | undefined> =>
+    lock.hold.use((loaded, tpm) => refusalBy(lock, tpm, loaded, secret), signal);
   if (!counted) return send();
   await lock.hold.use((_, tpm) => checkTries(tpm, lock.deviceName, stored), signal);
   if (!stored) return send();
@@ -90,16 +92,16 @@ async function attempt(
 }
 
 /** Ask the TPM without signing anything. */
-async function isRight(lock: Lock, tpm: Tpm, loaded: Loaded, secret: Secret): Promise<boolean> {
+async function refusalBy(lock: Lock, tpm: Tpm, loaded: Loaded, secret: Secret): Promise<TpmError | undefined> {
   const trial = await startSession(tpm, 'TRIAL');
   try {
     const authorization = await authorizationFor(tpm, loaded, secret.bytes, false);
     await checkAuth(tpm, loaded.key, trial, authorization);
-    return true;
+    return undefined;
   } catch (error) {
-    if (isRefusal(error)) return false;
+    if (isRefusal(error)) return error;
     // A policy that is for signatures alone: the first one will tell.
-    if (isResponse(error, RC.POLICY_CC)) return true;
+    if (isResponse(error, RC.POLICY_CC)) return undefined;
     // Nobody knows whether it was counted: it is not sent a second time over a new connection.
     if (error instanceof LostError)
       throw new HoldfastError(error.code, error.message, { hint: error.hint, cause: error });
@@ -111,17 +113,18 @@ async function isRight(lock: Lock, tpm: Tpm, loaded: Loaded, secret: Secret): Pr
 }
 
 /** The authValue was wrong. */
-export const isRefusal = (error: unknown): boolean => isResponse(error, RC.AUTH_FAIL, RC.BAD_AUTH);
+export const isRefusal = (error: unknown): error is TpmError => isResponse(error, RC.AUTH_FAIL, RC.BAD_AUTH);
 
 export function refusal(
   { name, retry }: Pick<Lock, 'name' | 'retry'>,
-  recorded: boolean,
+  cause: TpmError,
+  recorded = false,
   triesLeft?: number,
-  cause?: unknown,
 ): SecretError {
+  const code = isResponse(cause, RC.BAD_AUTH) ? 'TPM_RC_BAD_AUTH' : 'TPM_RC_AUTH_FAIL';
   const left =
     triesLeft === 0 ? ', and its TPM is in lockout now' : triesLeft === 1 ? ', and its TPM has one try left' : '';
-  return new SecretError('ERR_SECRET_WRONG', `the ${name} refused the authValue${left}`, {
+  return new SecretError('ERR_SECRET_WRONG', `the ${name} refused the authValue${left} (${code})`, {
     hint: `give the right one${recorded ? `; if this one is right by now: ${retry}` : ''}`,
     triesLeft,
     cause,
