@@ -26,8 +26,8 @@ export interface MakeOptions {
   readonly storage?: 'ecc256' | 'rsa2048';
   /** Whether the storage key has noDA. Default: true. */
   readonly storageNoDa?: boolean;
-  /** `o` or `n`. Default: `o`. */
-  readonly hierarchy?: 'o' | 'n';
+  /** Default: `o`. */
+  readonly hierarchy?: 'o' | 'n' | 'e';
   /** A persistent storage key instead. */
   readonly parent?: string;
   readonly parentAuth?: string;

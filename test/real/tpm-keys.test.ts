@@ -52,13 +52,15 @@ describeTpm('keys of a TPM', () => {
         { type: 'RSA-2048', storage: 'rsa2048', storageNoDa: false },
       ],
       ['P-256 below the null hierarchy', { type: 'P-256', hierarchy: 'n' }],
+      ['P-256 below the endorsement hierarchy', { type: 'P-256', hierarchy: 'e' }],
       ['RSA-2048 below a persistent storage key', { type: 'RSA-2048', parent: '0x81000001' }],
       ['a fixed scheme', { type: 'P-256', scheme: 'ecdsa-sha256' }],
       ['RSA with a fixed scheme', { type: 'RSA-2048', scheme: 'rsassa-sha256' }],
     ] as const)('%s', async (_, options) => {
       const key = await makeTpmKey(tpm, options);
       let file = key.file;
-      if ('hierarchy' in options) file = await withParent(key.file, 0x40000007);
+      if ('hierarchy' in options)
+        file = await withParent(key.file, options.hierarchy === 'e' ? 0x4000000b : 0x40000007);
       else if (!('parent' in options)) file = await withParent(key.file, 0x40000001);
       await signs(at(`file=${file}`), key.publicKey);
       if ('scheme' in options) {

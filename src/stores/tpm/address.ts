@@ -3,7 +3,7 @@ import { secretOf } from '../../pin-source.ts';
 import type { SecretFunction } from '../../secret.ts';
 import { checkAttributes, type KeyUri, textOf } from '../../uri.ts';
 import type { OpenOptions } from '../store.ts';
-import { HT, kindOfHandle, RH } from './constants.ts';
+import { HIERARCHIES, HT, kindOfHandle } from './constants.ts';
 import { deviceOf, REACH } from './device.ts';
 import { type PcrSelection, pcrSelection } from './policy.ts';
 import type { Device } from './transport.ts';
@@ -28,11 +28,6 @@ export interface Address {
 }
 
 const QUERY = [...REACH, 'session', 'pcr', 'pin-value', 'pin-source', 'parent-pin-value', 'parent-pin-source'] as const;
-
-const HIERARCHIES: ReadonlyMap<string, number> = new Map([
-  ['owner', RH.OWNER],
-  ['null', RH.NULL],
-]);
 
 /**
  * @param path what may stand before the "?" besides `handle` and `file`

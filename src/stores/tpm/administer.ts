@@ -8,7 +8,7 @@ import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
 import { load, startSession, type TpmObject } from './commands.ts';
-import { ALG, CC, CURVES, HT, hex, kindOfHandle, OBJECT, RH } from './constants.ts';
+import { ALG, CC, CURVES, HT, hex, kindOfHandle, nameOfParent, OBJECT, RH } from './constants.ts';
 import { REACH } from './device.ts';
 import type { Authorization, Tpm } from './execute.ts';
 import { type Hash, hashOf } from './hashes.ts';
@@ -99,9 +99,6 @@ export async function removeKey(address: Address, options: OpenOptions): Promise
   });
 }
 
-/** Milliseconds: a chip looks for the primes of an RSA key for a minute, if it has to. */
-const MAKING = 300_000;
-
 /** One visit to the TPM, after which nothing is loaded. */
 async function atTpm<T>(
   address: Address,
@@ -115,7 +112,7 @@ async function atTpm<T>(
     const parentAuth = parentSecret && (await orAborted(askSecret(parentSecret, request), signal));
     const reach: Reach = { name, deviceName: device.name, plain, parentAuth: () => parentAuth?.bytes ?? NO_AUTH };
     try {
-      return await visit(device, (tpm) => work(tpm, reach, signal), signal, options.deadline ?? MAKING);
+      return await visit(device, (tpm) => work(tpm, reach, signal), signal);
     } finally {
       parentAuth?.wipe();
     }
@@ -171,7 +168,7 @@ function notMade(error: unknown, keyType: KeySpec, parent: number): unknown {
       cause: error,
     });
   }
-  return parentRefused(error, `storage key ${hex(parent)}`);
+  return parentRefused(error, nameOfParent(parent));
 }
 
 async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {

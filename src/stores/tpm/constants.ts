@@ -68,7 +68,27 @@ export const CURVES: readonly Curve[] = [
 ];
 
 /** `TPM_RH` (§7.4). */
-export const RH = { OWNER: 0x40000001, NULL: 0x40000007, PASSWORD: 0x40000009 } as const;
+export const RH = {
+  OWNER: 0x40000001,
+  NULL: 0x40000007,
+  PASSWORD: 0x40000009,
+  ENDORSEMENT: 0x4000000b,
+  PLATFORM: 0x4000000c,
+} as const;
+
+/** Hierarchies that have storage keys, by their names. */
+export const HIERARCHIES: ReadonlyMap<string, number> = new Map([
+  ['owner', RH.OWNER],
+  ['null', RH.NULL],
+  ['endorsement', RH.ENDORSEMENT],
+  ['platform', RH.PLATFORM],
+]);
+
+/** A hierarchy as a person calls it, else the handle. */
+export const nameOfParent = (handle: number): string => {
+  const found = [...HIERARCHIES].find(([, one]) => one === handle)?.[0];
+  return found === undefined ? `storage key ${hex(handle)}` : `${found} hierarchy`;
+};
 
 /** The most significant octet of a handle: `TPM_HT` (§7.2). */
 export const HT = {

@@ -1,4 +1,4 @@
-import { orAborted, within } from '../../limits.ts';
+import { orAborted } from '../../limits.ts';
 import { flush, handles, startup } from './commands.ts';
 import { HT } from './constants.ts';
 import { type Tpm, tpmOver } from './execute.ts';
@@ -18,8 +18,6 @@ export interface Hold<T> {
   close(): Promise<void>;
 }
 
-/** Milliseconds: another program may have the TPM, and a chip takes its time. */
-const PATIENCE = 60_000;
 /** Milliseconds that a TPM without a resource manager is kept without using it: others wait for it. */
 const LINGER = 20;
 /** Milliseconds after which others get their turn there, however busy we are. */
@@ -30,8 +28,6 @@ const GRACE = 2000;
 interface HoldOptions<T> {
   /** Told when what others had left in a full TPM was flushed. */
   readonly cleared?: () => void;
-  /** Milliseconds for each use, whose signal ends it earlier. Default: a minute. */
-  readonly patience?: number | undefined;
   /** Told of what is not loaded any more. */
   readonly unloaded?: (value: T) => void;
 }
@@ -54,7 +50,7 @@ interface Held<T> {
 export function holdOn<T>(
   device: Device,
   load: (tpm: Tpm) => Promise<T>,
-  { cleared, patience = PATIENCE, unloaded }: HoldOptions<T> = {},
+  { cleared, unloaded }: HoldOptions<T> = {},
 ): Hold<T> {
   let held: Held<T> | undefined;
   let current: AbortSignal | undefined;
@@ -139,19 +135,18 @@ export function holdOn<T>(
   }
 
   return {
-    use: (work, signal) =>
-      within({ signal, deadline: patience }, `waiting for the ${device.name}`, (limited) => {
-        clearTimeout(timer);
-        waiting += 1;
-        const working = tail
-          .then(() => turn(work, limited))
-          .finally(() => {
-            waiting -= 1;
-            rest();
-          });
-        tail = working.catch(() => {});
-        return orAborted(working, limited);
-      }),
+    use(work, signal) {
+      clearTimeout(timer);
+      waiting += 1;
+      const working = tail
+        .then(() => turn(work, signal))
+        .finally(() => {
+          waiting -= 1;
+          rest();
+        });
+      tail = working.catch(() => {});
+      return orAborted(working, signal);
+    },
     async close() {
       const closing = tail.then(detach);
       // A command that nobody waits for any more, on a TPM that does not answer, must not keep us.
@@ -164,13 +159,8 @@ export function holdOn<T>(
 }
 
 /** Go to a TPM for one thing, and leave nothing there. */
-export async function visit<T>(
-  device: Device,
-  work: (tpm: Tpm) => Promise<T>,
-  signal: AbortSignal,
-  patience?: number,
-): Promise<T> {
-  const hold = holdOn(device, work, { patience });
+export async function visit<T>(device: Device, work: (tpm: Tpm) => Promise<T>, signal: AbortSignal): Promise<T> {
+  const hold = holdOn(device, work);
   try {
     return await hold.use(async (result) => result, signal);
   } finally {

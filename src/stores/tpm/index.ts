@@ -30,7 +30,7 @@ export async function list(uri: KeyUri, options: ListOptions): Promise<readonly 
 
 /**
  * Make a key in the TPM: `tpm:file=PATH` writes a TSS2 key file, which tpm2-openssl reads as well, `tpm:handle=0x81...`
- * makes it persistent. `parent=owner` (the default), `null` or a persistent handle says below what; `options.secret` or the
+ * makes it persistent. `parent=owner` (the default), another hierarchy or a persistent handle says below what; `options.secret` or the
  * URI's `pin-source` is its authValue, without which it has none; `?pcr=sha256:0,7` binds it to what these PCRs are now.
  * Wrong tries of an authValue are counted by the TPM.
  *

@@ -18,9 +18,7 @@ export async function listAt(address: Address, options: ListOptions): Promise<re
     await describeTpm(tpm, address),
     ...(await keysIn(tpm, address)),
   ];
-  return within(options, `listing the ${address.device.name}`, (signal) =>
-    visit(address.device, look, signal, options.deadline),
-  );
+  return within(options, `listing the ${address.device.name}`, (signal) => visit(address.device, look, signal));
 }
 
 const uriOf = ({ uri }: Address, path: readonly (readonly [string, string])[]): string => {

@@ -1,6 +1,6 @@
 import { HoldfastError } from '../../errors.ts';
 import { flush, load, startSession, type TpmObject } from './commands.ts';
-import { CC, HT, hex, kindOfHandle, RH } from './constants.ts';
+import { CC, HIERARCHIES, HT, hex, kindOfHandle, nameOfParent } from './constants.ts';
 import type { Authorization, Session, Tpm } from './execute.ts';
 import type { KeyFile } from './key-file.ts';
 import { choosePolicy, type PcrSelection, type Policy, policiesOf, showPolicy } from './policy.ts';
@@ -84,16 +84,16 @@ async function loadFile(tpm: Tpm, target: Target, file: KeyFile): Promise<Loaded
   if (kindOfHandle(file.parent) === HT.PERSISTENT) {
     const { authorization, session, storage } = await persistentParent(tpm, file.parent, target);
     const key = await load(tpm, storage, file, authorization).catch((error: unknown) => {
-      if (isResponse(error, RC.INTEGRITY)) throw foreign(target, `the storage key ${hex(file.parent)}`, error);
-      throw parentRefused(error, `storage key ${hex(file.parent)}`);
+      if (isResponse(error, RC.INTEGRITY)) throw foreign(target, `the ${nameOfParent(file.parent)}`, error);
+      throw parentRefused(error, nameOfParent(file.parent));
     });
     return ready(tpm, key, target, session && storage, session);
   }
-  if (file.parent !== RH.OWNER && file.parent !== RH.NULL) {
+  if (![...HIERARCHIES.values()].includes(file.parent)) {
     throw new HoldfastError(
       'ERR_KEY_UNSUPPORTED',
-      `the ${target.name} lives below ${hex(file.parent)}, which holdfast cannot use yet`,
-      { hint: 'make the key below the owner hierarchy, the null hierarchy or a persistent storage key' },
+      `the ${target.name} lives below ${hex(file.parent)}, which is no parent`,
+      { hint: 'make the key below a hierarchy or a persistent storage key' },
     );
   }
   const isFirst = ({ name }: Template): boolean => name.startsWith('RSA') === (file.rsaParent === true);

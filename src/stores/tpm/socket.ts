@@ -44,6 +44,9 @@ export const MSSIM: Framing = {
   farewell: u32(SESSION_END),
 };
 
+/** Milliseconds: a TPM in software that is silent for so long serves another program, which may never end. */
+const SILENCE = 60_000;
+
 /** Talk to a TPM over a stream that is connected. It is ours from then on, until it is closed. */
 export function connectionOver(stream: Duplex, name: string, framing: Framing = RAW): Connection {
   let received: Buffer = Buffer.alloc(0);
@@ -52,7 +55,9 @@ export function connectionOver(stream: Duplex, name: string, framing: Framing = 
     | undefined;
   let failed: HoldfastError | undefined;
 
+  const timer = setTimeout(() => waiting && fail(`it said nothing for ${SILENCE / 1000} s`), SILENCE).unref();
   const fail = (why: string, cause?: unknown): void => {
+    clearTimeout(timer);
     failed ??= lost(name, why, cause);
     waiting?.reject(failed);
     waiting = undefined;
@@ -82,9 +87,11 @@ export function connectionOver(stream: Duplex, name: string, framing: Framing = 
         if (failed) return reject(failed);
         if (waiting) return reject(new Error('a TPM takes one command at a time'));
         waiting = { resolve, reject };
+        timer.refresh();
         stream.write(framing.wrap(command));
       }),
     close(): void {
+      clearTimeout(timer);
       failed ??= lost(name, 'the connection was closed');
       waiting?.reject(failed);
       waiting = undefined;
@@ -141,18 +148,22 @@ async function connectTo(place: Place, signal: AbortSignal): Promise<Duplex> {
   }
 }
 
-/** Milliseconds between two tries to reach what another program has. */
+/** Milliseconds between two tries to reach what another program has, and until that is given up. */
 const PAUSE = 20;
+const PATIENCE = 60_000;
+
+const BUSY: readonly string[] = ['EBUSY', 'EAGAIN'];
 
 /** Try until whoever has it is done, which is soon where it is one of us. @throws the signal's reason; `ERR_TOKEN_*` */
 export async function whenFree<T>(name: string, signal: AbortSignal, open: () => Promise<T>): Promise<T> {
-  for (;;) {
+  for (const start = performance.now(); ; ) {
     signal.throwIfAborted();
     try {
       return await open();
     } catch (error) {
       signal.throwIfAborted();
-      if (!['EBUSY', 'EAGAIN'].includes(systemCodeOf(error) ?? '')) throw unreachable(name, error);
+      const isBusy = BUSY.includes(systemCodeOf(error) ?? '');
+      if (!isBusy || performance.now() - start > PATIENCE) throw unreachable(name, error);
       await sleep(PAUSE * (0.5 + Math.random()), signal);
     }
   }
@@ -166,7 +177,7 @@ export function unreachable(name: string, cause: unknown): HoldfastError {
   );
   const what = isMissing
     ? `there is no ${name}`
-    : code === 'EBUSY'
+    : BUSY.includes(code)
       ? `the ${name} is busy`
       : `the ${name} cannot be opened`;
   return new HoldfastError(isMissing ? 'ERR_TOKEN_NOT_FOUND' : 'ERR_TOKEN_FAILED', `${what} (${code})`, {
@@ -188,4 +199,5 @@ const HINTS: ReadonlyMap<string, string> = new Map([
   ['EACCES', FORBIDDEN],
   ['EPERM', FORBIDDEN],
   ['EBUSY', 'another program holds it: use /dev/tpmrm0, which several can use'],
+  ['EAGAIN', 'other programs hold it, one after the other: see which they are, and end them'],
 ]);

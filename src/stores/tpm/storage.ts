@@ -1,7 +1,7 @@
 import { HoldfastError, SecretError } from '../../errors.ts';
 import { damaged } from './bytes.ts';
 import { createPrimary, flush, isEmptyAuth, readPublic, startSession, type TpmObject } from './commands.ts';
-import { hex, RH } from './constants.ts';
+import { hex, nameOfParent, RH } from './constants.ts';
 import type { Authorization, Session, Tpm } from './execute.ts';
 import { checkTries } from './lockout.ts';
 import { has, isStorage } from './public-area.ts';
@@ -118,7 +118,7 @@ export async function primaryParent(
   const before = plain || authValue.length === 0 ? undefined : (earlier ?? (await throwAwaySession(tpm)));
   const storage = await makeStorage(tpm, hierarchy, template, { session: before, authValue }).catch(
     (error: unknown) => {
-      throw parentRefused(error, `hierarchy (${hierarchy === RH.OWNER ? 'owner' : hex(hierarchy)})`);
+      throw parentRefused(error, nameOfParent(hierarchy));
     },
   );
   const session = plain ? undefined : (before ?? earlier ?? (await saltedSession(tpm, storage)));
