@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { checkSession } from '../check-session.ts';
 import type { RolesAnywhereInit } from '../provider.ts';
 import { looksLikeContent } from '../read-file.ts';
-import { formatKeyUri, isShown, type KeyUri, parseKeyUri } from '../uri.ts';
+import { formatKeyUri, isShown, type KeyUri, parseKeyUri, textOf } from '../uri.ts';
 import { sha256, stampOf } from './cache-content.ts';
 
 /** What a session is bought with. Two calls that agree in all of it may share one. No secret is in it. */
@@ -65,7 +65,11 @@ class Unshared extends Error {}
 /** A file that is replaced is another key; so is one whose permissions change, because they may be refused next time. */
 function nameOfKey(given: string | KeyUri): string {
   const uri = typeof given === 'string' ? parseKeyUri(given) : given;
-  return uri.scheme === 'file' ? `${pathOf(uri)} ${stampOf(regularFile(uri))}` : nameOfUri(uri);
+  if (uri.scheme === 'file') return `${pathOf(uri)} ${stampOf(regularFile(uri))}`;
+  const file = uri.scheme === 'tpm' ? textOf(uri.path, 'file') : undefined;
+  if (file === undefined) return nameOfUri(uri);
+  const stamp = stampOf(regularFile({ location: file }));
+  return `${nameOfUri({ ...uri, path: new Map([...uri.path, ['file', Buffer.from(resolve(file))]]) })} ${stamp}`;
 }
 
 function nameOfCertificates(given: string | Uint8Array | KeyUri | undefined, files: string[]): string {
@@ -82,17 +86,17 @@ const pathOf = ({ location }: KeyUri): string => resolve(location);
 
 /** What comes out of a pipe can be read only once, and not here. A variable may hold the key itself. */
 function nameOfUri(uri: KeyUri): string {
-  const { scheme, path, query } = uri;
+  const { location, scheme, path, query } = uri;
   if (scheme === 'env' || scheme === 'fd') throw new Unshared('the key or a certificate is no file and on no token');
   const named = (attributes: KeyUri['path']): [string, Uint8Array][] =>
     [...attributes]
       .filter(([name, value]) => isShown(name, value) && !name.endsWith('-source'))
       .sort(([one], [other]) => (one < other ? -1 : 1));
-  return formatKeyUri({ scheme, path: named(path), query: named(query) });
+  return formatKeyUri({ scheme, path: named(path), query: named(query) }).replace(':', () => `:${location}`);
 }
 
 /** Through links, so that one that leads elsewhere tomorrow names another file. */
-function regularFile({ location }: KeyUri): BigIntStats {
+function regularFile({ location }: Pick<KeyUri, 'location'>): BigIntStats {
   try {
     const stat = statSync(location, { bigint: true });
     if (stat.isFile()) return stat;

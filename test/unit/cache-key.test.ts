@@ -101,6 +101,21 @@ describe('another session', () => {
     expect(textOf(init({ key: uri }))).not.toBe(textOf(init({ key: TOKEN })));
   });
 
+  test('by the handle of a TPM key, as the reference client writes it too', () => {
+    for (const form of ['handle:0x8101000', 'tpm:handle=0x8101000']) {
+      expect(textOf(init({ key: `${form}1` }))).not.toBe(textOf(init({ key: `${form}2` })));
+    }
+  });
+
+  test('by what is in the file of a TPM key, however its path is written', () => {
+    const before = textOf(init({ key: `tpm:file=${key}` }));
+    expect(textOf(init({ key: `tpm:file=${relative('', key)}` }))).toBe(before);
+    expect(textOf(init({ key: `tpm:file=${key}?pin-value=123456&parent-pin-value=123456` }))).toBe(before);
+    expect(before).not.toContain('123456');
+    writeFileSync(key, makeKeyPair('P-384').pem);
+    expect(textOf(init({ key: `tpm:file=${key}` }))).not.toBe(before);
+  });
+
   test('by what selects the certificate', () => {
     expect(textOf(init(), 'a')).not.toBe(textOf(init(), 'b'));
   });

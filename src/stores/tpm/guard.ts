@@ -11,7 +11,7 @@ import {
 import type { Secret, SecretSource } from '../../secret.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
-import type { TpmError } from './response-codes.ts';
+import { nameOfParent } from './constants.ts';
 
 /** An authValue on its way to a key whose wrong tries the TPM counts. */
 export interface Guarded {
@@ -32,6 +32,10 @@ const LOGIN = 0;
 export const recordOfKey = (name: Uint8Array): PinRecord | string =>
   pinRecordOf({ serial: Buffer.from(name).toString('hex'), label: '', model: 'TPM 2.0 key', manufacturer: '' });
 
+/** The same of a storage key, whose Name is not known before it is reached. */
+export const nameForParent = (handle: number, deviceName: string): Buffer =>
+  Buffer.from(`${nameOfParent(handle)} in the ${deviceName}`);
+
 /**
  * Send an authValue that lies somewhere, unless it was refused before: to this process or another of this user.
  *
@@ -39,12 +43,12 @@ export const recordOfKey = (name: Uint8Array): PinRecord | string =>
  * @returns as `send`
  * @throws {SecretError} `ERR_SECRET_WRONG` when it was refused before, or nobody can tell
  */
-export async function sendOnce(
+export async function sendOnce<R extends Error>(
   guarded: Guarded,
   secret: Secret,
-  send: () => Promise<TpmError | undefined>,
+  send: () => Promise<R | undefined>,
   signal: AbortSignal,
-): Promise<TpmError | undefined> {
+): Promise<R | undefined> {
   const record = recordOfKey(guarded.name);
   if (typeof record === 'string') {
     tellUnremembered(guarded, record);

@@ -1,8 +1,8 @@
 import { children, read, type Tlv } from '../../der.ts';
 import { HoldfastError } from '../../errors.ts';
 import { sized } from './bytes.ts';
-import { RH } from './constants.ts';
-import type { PolicyStep } from './policy.ts';
+import { CC, RH } from './constants.ts';
+import { type PolicyStep, pcrParameters } from './policy.ts';
 import { type PublicArea, readPublicArea } from './public-area.ts';
 
 /** A key that was encrypted by its TPM to a storage key of it (draft-bottomley-tpm2-keys §3.1). */
@@ -62,7 +62,7 @@ export function readKeyFile(content: Uint8Array, name: string): KeyFile {
     parent: parentOf(parent, name),
     rsaParent: id === LOADABLE ? booleanOf(tagged.get(5)) : undefined,
     emptyAuth: booleanOf(tagged.get(0)),
-    area: areaOf(blobOf(publicBytes, name), name),
+    area: orInvalid(() => readPublicArea(blobOf(publicBytes, name)), name, 'its public part is damaged'),
     privateBytes: blobOf(privateBytes, name),
     policy: policy ? [...children(policy.value)].map((step) => stepOf(step, name)) : [],
     description: description?.tag === UTF8_STRING ? Buffer.from(description.value).toString('utf8') : undefined,
@@ -104,13 +104,13 @@ function numberOf(octets: Uint8Array): number | undefined {
   return digits.reduce((number, octet) => number * 256 + octet, 0);
 }
 
-function areaOf(bytes: Buffer, name: string): PublicArea {
+/** What would be a damaged answer, if a TPM had said it, is a damaged file. */
+function orInvalid<T>(readPart: () => T, name: string, what: string): T {
   try {
-    return readPublicArea(bytes);
+    return readPart();
   } catch (error) {
-    // What would be a damaged answer if a TPM had said it.
     if (error instanceof HoldfastError && error.code !== 'ERR_TOKEN_FAILED') throw error;
-    throw invalid(name, 'its public part is damaged');
+    throw invalid(name, what);
   }
 }
 
@@ -122,13 +122,15 @@ function blobOf(field: Tlv | undefined, name: string): Buffer {
   return blob;
 }
 
-function stepOf(step: Tlv, name: string): PolicyStep {
-  const [code, parameters] = [...children(step.value)].map(({ value }) => read(value));
+function stepOf(field: Tlv, name: string): PolicyStep {
+  const [code, parameters] = [...children(field.value)].map(({ value }) => read(value));
   const command = code?.tag === INTEGER ? numberOf(code.value) : undefined;
   if (command === undefined || (parameters && parameters.tag !== OCTET_STRING)) {
     throw invalid(name, 'its policy is damaged');
   }
-  return { command, parameters: Buffer.from(parameters?.value ?? []) };
+  const step: PolicyStep = { command, parameters: Buffer.from(parameters?.value ?? []) };
+  if (command === CC.PolicyPCR) orInvalid(() => pcrParameters(step.parameters), name, 'its policy is damaged');
+  return step;
 }
 
 const invalid = (name: string, what: string): HoldfastError =>

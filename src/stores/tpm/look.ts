@@ -6,7 +6,7 @@ import type { OpenOptions, RetriedPins } from '../store.ts';
 import type { Address } from './address.ts';
 import type { TpmObject } from './commands.ts';
 import type { Tpm } from './execute.ts';
-import { recordOfKey } from './guard.ts';
+import { nameForParent, recordOfKey } from './guard.ts';
 import { visit } from './hold.ts';
 import { keyObjectOf, nameOfArea, type PublicArea } from './public-area.ts';
 import { NO_AUTH, persistent } from './storage.ts';
@@ -16,11 +16,13 @@ import { targetOf } from './target.ts';
 interface Seen {
   readonly name: string;
   readonly area: PublicArea;
+  /** Of a key file. */
+  readonly parent?: number;
 }
 
 async function see(address: Address, signal: AbortSignal): Promise<Seen> {
   const { file, handle, name } = await targetOf(address, () => NO_AUTH, signal);
-  if (file) return { name, area: file.area };
+  if (file) return { name, area: file.area, parent: file.parent };
   const look = (tpm: Tpm): Promise<TpmObject> => persistent(tpm, handle as number, `there is no ${name}`);
   const { area } = await visit(address.device, look, signal);
   return { name, area };
@@ -37,21 +39,30 @@ export async function publicKeyAt(address: Address, options: OpenOptions): Promi
 /** `retryPin` of this store. */
 export async function forgetRefusals(address: Address, options: OpenOptions): Promise<RetriedPins> {
   return within(options, 'forgetting what was refused', async (signal) => {
-    const { area, name } = await see(address, signal);
-    const record = recordOfKey(nameOfArea(area));
-    if (typeof record === 'string') return { token: name, forgotten: [], nowhere: record };
-    // What is under way may be refused yet, and write that down.
-    const leave = await turnWhen(() => mendedTurn(record), signal);
-    try {
-      const kept = record.read();
-      record.forget();
-      const refused = typeof kept === 'object' ? kept.refused : [];
-      const forgotten = refused.map(({ from, time }) => `${originInWords(from)}, ${time}`);
-      return { token: name, forgotten: kept === 'damaged' ? ['the record was damaged'] : forgotten };
-    } finally {
-      leave();
+    const { area, name, parent } = await see(address, signal);
+    const parentName = parent === undefined ? [] : [nameForParent(parent, address.device.name)];
+    const forgotten: string[] = [];
+    for (const one of [nameOfArea(area), ...parentName]) {
+      const record = recordOfKey(one);
+      if (typeof record === 'string') return { token: name, forgotten: [], nowhere: record };
+      forgotten.push(...(await forget(record, signal)));
     }
+    return { token: name, forgotten };
   });
+}
+
+/** @returns a line for each that was remembered */
+async function forget(record: PinRecord, signal: AbortSignal): Promise<readonly string[]> {
+  // What is under way may be refused yet, and write that down.
+  const leave = await turnWhen(() => mendedTurn(record), signal);
+  try {
+    const kept = record.read();
+    record.forget();
+    if (kept === 'damaged') return ['the record was damaged'];
+    return (kept?.refused ?? []).map(({ from, time }) => `${originInWords(from)}, ${time}`);
+  } finally {
+    leave();
+  }
 }
 
 /** What keeps anybody from a turn goes away with the rest. */

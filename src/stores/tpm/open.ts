@@ -1,10 +1,13 @@
+import { SecretError } from '../../errors.ts';
 import { orAborted, within } from '../../limits.ts';
 import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
+import { HT, kindOfHandle, nameOfParent } from './constants.ts';
+import { nameForParent, sendOnce } from './guard.ts';
 import { type Hold, holdOn } from './hold.ts';
 import { tpmKey } from './key.ts';
-import { type Loaded, loadKey } from './load-key.ts';
+import { type Loaded, loadKey, type Target } from './load-key.ts';
 import { retryCommand } from './retry.ts';
 import { checkSigns } from './signature.ts';
 import { NO_AUTH } from './storage.ts';
@@ -38,9 +41,9 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
       parentSecret?.wipe();
     };
     try {
-      const { area } = await hold.use(async ({ key }) => key, signal);
-      checkSigns(area, target.name);
       const retry = retryCommand(address.uri);
+      const { area } = await firstLook(hold, target, { address, parentSecret, options, retry }, signal);
+      checkSigns(area, target.name);
       const secret = await unlock(
         {
           hold,
@@ -72,4 +75,47 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
       throw error;
     }
   });
+}
+
+interface Way {
+  readonly address: Address;
+  readonly parentSecret: Secret | undefined;
+  readonly options: OpenOptions;
+  readonly retry: string;
+}
+
+/** The key, loaded for the first time. A stored authValue of its storage key that was refused before is not sent again. */
+async function firstLook(
+  hold: Hold<Loaded>,
+  { file, deviceName }: Target,
+  { address, parentSecret, options, retry }: Way,
+  signal: AbortSignal,
+): Promise<Loaded['key']> {
+  const look = (): Promise<Loaded['key']> => hold.use(async ({ key }) => key, signal);
+  if (!parentSecret || !file || kindOfHandle(file.parent) !== HT.PERSISTENT) return look();
+  const name = nameForParent(file.parent, deviceName);
+  const guarded = {
+    what: nameOfParent(file.parent),
+    name,
+    source: address.parentSecret,
+    notify: options.notify,
+    retry,
+  };
+  let found: Loaded['key'] | undefined;
+  const refused = await sendOnce(
+    guarded,
+    parentSecret,
+    async () => {
+      try {
+        found = await look();
+        return undefined;
+      } catch (error) {
+        if (error instanceof SecretError && error.code === 'ERR_SECRET_WRONG') return error;
+        throw error;
+      }
+    },
+    signal,
+  );
+  if (refused) throw refused;
+  return found as Loaded['key'];
 }

@@ -141,8 +141,12 @@ export async function policyDigest(tpm: Tpm, session: Session): Promise<Buffer> 
   return parameters.sized();
 }
 
-/** TPM2_PolicyPCR (Part 3 §23.7) wants the digest first; empty stands for what the PCRs are now. */
-function pcrParameters(step: Buffer): Buffer {
+/**
+ * TPM2_PolicyPCR (Part 3 §23.7) wants the digest first; empty stands for what the PCRs are now.
+ *
+ * @throws {HoldfastError} for what is no selection
+ */
+export function pcrParameters(step: Buffer): Buffer {
   const reader = readerOf(step);
   for (let banks = reader.u32(); banks > 0; banks -= 1) {
     reader.u16();
