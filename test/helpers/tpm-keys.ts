@@ -108,9 +108,14 @@ async function makeStorage(
 }
 
 /** A storage key at a persistent handle. */
-export async function makePersistentStorage(tpm: TestTpm, handle: string, auth?: string): Promise<void> {
+export async function makePersistentStorage(
+  tpm: TestTpm,
+  handle: string,
+  auth?: string,
+  counted = false,
+): Promise<void> {
   const secret = auth === undefined ? [] : ['-p', auth];
-  const attributes = `${STORAGE}|noda`;
+  const attributes = counted ? STORAGE : `${STORAGE}|noda`;
   await tpm.tool(
     'tpm2_createprimary',
     '-C',

@@ -9,7 +9,7 @@ import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
-import { makeTpmKey } from '../helpers/tpm-keys.ts';
+import { makePersistentStorage, makeTpmKey } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
 const describeTpm = await describeUnless('swtpm');
@@ -121,6 +121,24 @@ describeTpm('what protects a TPM from guessing', () => {
     expect(error.hint).toContain('nothing was tried');
     // A key that takes no part goes on.
     await (await openKey(free, { secret: canaries.pin })).close();
+  });
+
+  test('the authValue of a storage key is guarded as that of a key', async () => {
+    await makePersistentStorage(tpm, '0x81000003', canaries.pin, true);
+    const { file } = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000003', parentAuth: canaries.pin });
+    const uri = `tpm:file=${file}?${tpm.query}`;
+    const first = await failure(openKey(`${uri}&parent-pin-value=wrong`));
+    expect(first).toMatchObject({ code: 'ERR_SECRET_WRONG', message: expect.stringContaining('0x81000003') });
+    const again = await failure(openKey(`${uri}&parent-pin-value=wrong`));
+    expect(again).toMatchObject({ code: 'ERR_SECRET_WRONG', message: expect.stringContaining('not sent again') });
+    expect(await countedTries()).toBe(1);
+    await (await openKey(`${uri}&parent-pin-value=${canaries.pin}`)).close();
+    expect((await retryPin(parseKeyUri(uri), {})).forgotten).toHaveLength(1);
+    await failure(openKey(`${uri}&parent-pin-value=wrong`));
+    // The last one is for a person.
+    const last = await failure(openKey(`${uri}&parent-pin-value=${canaries.pin}`));
+    expect(last).toMatchObject({ code: 'ERR_SECRET_LAST_TRY', triesLeft: 1 });
+    expect(await countedTries()).toBe(2);
   });
 
   test('a key whose wrong tries are not counted is asked freely', async () => {
