@@ -1,5 +1,5 @@
-// The suites that another Node could break (key files, certificates, signatures, child processes, the local service, the
-// CLI) under each version of scripts/nodes.mjs. What they start runs under that version, too. Wants a built dist/.
+// The suites that another Node could break (key files, TPM keys, certificates, signatures, child processes, the
+// local service, the CLI) under each version of scripts/nodes.mjs. What they start runs under that version, too. Wants a built dist/.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { delimiter, dirname } from 'node:path';
@@ -7,7 +7,7 @@ import { nodeBinary, OTHER_NODES } from './nodes.mjs';
 import { root } from './run-jest.mjs';
 
 const SUITES =
-  '^test/(unit/(file-|store-file|sigv4|certificate|local-)|real/(cli|file-|local-|pkcs11-(child|bundled)|proxy|tls-roots))';
+  '^test/(unit/(file-|store-file|sigv4|certificate|local-|tpm-)|real/(cli|file-|local-|pkcs11-(child|bundled)|proxy|tls-roots|tpm-))';
 
 const sum = { passed: 0, failed: 0, skipped: 0 };
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
