@@ -1,7 +1,11 @@
+import { execFile, spawn } from 'node:child_process';
 import { createPublicKey, type KeyObject, randomBytes, verify } from 'node:crypto';
+import { once } from 'node:events';
 import { chmod, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openKey } from '../../src/stores/index.ts';
 import type { Notice, OpenKey } from '../../src/stores/store.ts';
@@ -90,6 +94,32 @@ describeTpm('a TPM and its turns', () => {
     await first;
     await expectSigns(key);
     await key.close();
+  });
+
+  describe('a process that signs', () => {
+    const signer = fileURLToPath(new URL('../helpers/tpm-signer.mjs', import.meta.url));
+
+    test('killed in the middle, again and again: the next one finds its way, and nothing was counted', async () => {
+      for (let kills = 0; kills < 8; kills += 1) {
+        const child = spawn(process.execPath, [signer, uri], { stdio: ['ignore', 'pipe', 'inherit'] });
+        const ended = once(child, 'exit');
+        await once(child.stdout, 'data');
+        child.kill('SIGKILL');
+        expect((await ended)[1]).toBe('SIGKILL');
+      }
+      const key = await openKey(uri);
+      await expectSigns(key);
+      await key.close();
+      expect(await tpm.tool('tpm2_getcap', 'properties-variable')).toMatch(/LOCKOUT_COUNTER: 0x0\n/);
+    });
+
+    test('and ends without closing its key: it does end, and leaves nothing', async () => {
+      await tpm.tool('tpm2_flushcontext', '-t');
+      await tpm.tool('tpm2_flushcontext', '-l');
+      const { stdout } = await promisify(execFile)(process.execPath, [signer, uri, 'once'], { timeout: 30_000 });
+      expect(stdout).toBe('signing\n');
+      expect(await loadedIn(tpm)).toBe('');
+    });
   });
 
   describe('a TPM that does not answer', () => {
