@@ -77,6 +77,22 @@ describeTpm('a TPM and its turns', () => {
     expect(await loadedIn(tpm)).toBe('');
   });
 
+  test.each([1, 2, 3])('%d keys and sessions that others left do not hinder', async (count) => {
+    for (let left = 0; left < count; left += 1) {
+      await tpm.tool('tpm2_createprimary', '-C', 'n', '-G', 'ecc256', '-c', 'left.ctx');
+      await tpm.tool('tpm2_startauthsession', '-S', 'left.ctx');
+    }
+    const key = await openKey(uri);
+    await expectSigns(key);
+    await key.close();
+    await empty();
+  });
+
+  async function empty(): Promise<void> {
+    await tpm.tool('tpm2_flushcontext', '-t');
+    await tpm.tool('tpm2_flushcontext', '-l');
+  }
+
   test('a TPM that is reset, or started anew by nobody', async () => {
     const key = await openKey(uri);
     await expectSigns(key);
@@ -114,8 +130,7 @@ describeTpm('a TPM and its turns', () => {
     });
 
     test('and ends without closing its key: it does end, and leaves nothing', async () => {
-      await tpm.tool('tpm2_flushcontext', '-t');
-      await tpm.tool('tpm2_flushcontext', '-l');
+      await empty();
       const { stdout } = await promisify(execFile)(process.execPath, [signer, uri, 'once'], { timeout: 30_000 });
       expect(stdout).toBe('signing\n');
       expect(await loadedIn(tpm)).toBe('');

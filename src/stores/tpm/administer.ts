@@ -13,11 +13,12 @@ import { REACH } from './device.ts';
 import type { Authorization, Tpm } from './execute.ts';
 import { type Hash, hashOf } from './hashes.ts';
 import { visit } from './hold.ts';
-import { endSession, loadKey } from './load-key.ts';
+import { loadKey } from './load-key.ts';
 import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
 import { type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
 import { isResponse, RC } from './response-codes.ts';
 import {
+  endSession,
   NO_AUTH,
   parentRefused,
   persistent,
@@ -28,6 +29,7 @@ import {
 } from './storage.ts';
 import { targetOf } from './target.ts';
 import { ECC_STORAGE, signingTemplate, type Template } from './templates.ts';
+import { checkLength } from './unlock.ts';
 import { writeKeyFile } from './write-key-file.ts';
 
 /** Make a key below a storage key, and write its file or make it persistent. See the front door. */
@@ -43,6 +45,7 @@ export async function createKey(address: Address, options: CreateOptions): Promi
     file === undefined ? `key ${hex(handle as number)} in the ${device.name}` : `TPM key file ${printable(file)}`;
   const secret = await newSecret(options.secret ?? address.secret, name, options);
   try {
+    checkLength(secret, ALG.SHA256, name);
     const steps = await atTpm(address, name, options, async (tpm, reach) => {
       const { storage, authorization } =
         kindOfHandle(parent) === HT.PERSISTENT
@@ -70,6 +73,11 @@ export async function createKey(address: Address, options: CreateOptions): Promi
 /** Put the key of a file at a persistent handle. */
 export async function persistKey(address: Address, handle: number, options: OpenOptions): Promise<KeyUri> {
   const { file, device } = address;
+  if (kindOfHandle(handle) !== HT.PERSISTENT || handle > 0xffffffff) {
+    throw new HoldfastError('ERR_OPTION_INVALID', 'the handle is not that of a persistent key', {
+      hint: 'give one from 0x81000000 to 0x81ffffff',
+    });
+  }
   if (file === undefined) {
     throw new HoldfastError('ERR_URI_INVALID', 'the key URI names no key file to make persistent', {
       hint: 'write tpm:file=/path/to/key.tpm',

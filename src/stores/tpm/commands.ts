@@ -18,8 +18,8 @@ export const startup = (tpm: Tpm): Promise<unknown> => tpm.run({ code: CC.Startu
 
 /** TPM2_FlushContext, §28.4. */
 export async function flush(tpm: Tpm, handle: number): Promise<void> {
-  tpm.loaded.delete(handle);
   await tpm.run({ code: CC.FlushContext, parameters: u32(handle) });
+  tpm.loaded.delete(handle);
 }
 
 /** TPM2_ReadPublic, §12.4. The Name is that of what was read, or somebody changed it on the way. */

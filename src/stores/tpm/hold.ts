@@ -2,7 +2,7 @@ import { orAborted } from '../../limits.ts';
 import { flush, handles, startup } from './commands.ts';
 import { HT } from './constants.ts';
 import { type Tpm, tpmOver } from './execute.ts';
-import { isGone, isResponse, RC } from './response-codes.ts';
+import { isGone, isResponse, RC, TpmError } from './response-codes.ts';
 import { LostError } from './socket.ts';
 import type { Connection, Device } from './transport.ts';
 
@@ -78,10 +78,16 @@ export function holdOn<T>(
       if (device.managed) throw error;
       await flushAll(tpm);
       if (isResponse(error, RC.INITIALIZE)) await startup(tpm);
-      else if (isResponse(error, ...FULL) && (await flushOthers(tpm))) cleared?.();
-      else throw error;
+      else if (!(await madeRoom(error, tpm))) throw error;
       return load(tpm);
     }
+  }
+
+  /** @returns whether it was room that was missing, and there is some now */
+  async function madeRoom(error: unknown, tpm: Tpm): Promise<boolean> {
+    if (device.managed || !isResponse(error, ...FULL) || !(await flushOthers(tpm))) return false;
+    cleared?.();
+    return true;
   }
 
   const signalNow = (): AbortSignal => current ?? AbortSignal.abort();
@@ -119,6 +125,7 @@ export function holdOn<T>(
     try {
       return await once(work, signal);
     } catch (error) {
+      if (held && (await madeRoom(error, held.tpm))) return once(work, signal);
       if (!(error instanceof LostError || isGone(error))) throw error;
       await detach();
       if (!wasHeld || signal.aborted) throw error;
@@ -173,7 +180,12 @@ export async function visit<T>(device: Device, work: (tpm: Tpm) => Promise<T>, s
 const FULL: readonly number[] = [RC.OBJECT_MEMORY, RC.SESSION_MEMORY, RC.MEMORY, RC.OBJECT_HANDLES, RC.SESSION_HANDLES];
 
 async function flushAll(tpm: Tpm): Promise<void> {
-  for (const handle of [...tpm.loaded]) await flush(tpm, handle);
+  for (const handle of [...tpm.loaded]) {
+    await flush(tpm, handle).catch((error: unknown) => {
+      if (!(error instanceof TpmError)) throw error;
+      tpm.loaded.delete(handle); // it is not there any more
+    });
+  }
 }
 
 /**
@@ -189,6 +201,7 @@ async function flushOthers(tpm: Tpm): Promise<boolean> {
       ...(await handles(tpm, kind * 2 ** 24)).filter((handle) => handle >>> 24 === kind || kind === HT.HMAC_SESSION),
     );
   }
-  for (const handle of left) await flush(tpm, handle);
-  return left.length > 0;
+  const others = left.filter((handle) => !tpm.loaded.has(handle));
+  for (const handle of others) await flush(tpm, handle);
+  return others.length > 0;
 }

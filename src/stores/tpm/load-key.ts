@@ -7,6 +7,7 @@ import { choosePolicy, type PcrSelection, type Policy, policiesOf, showPolicy } 
 import { isResponse, RC } from './response-codes.ts';
 import { makeSalt } from './salt.ts';
 import {
+  endSession,
   NO_AUTH,
   parentRefused,
   persistent,
@@ -73,11 +74,6 @@ async function ready(
   const salt = storage && makeSalt(storage, tpm.random);
   const policySession = await startSession(tpm, 'POLICY', key.area.nameAlg, salt);
   return { key, session: policySession, policy: await choosePolicy(tpm, policySession, policies, key.area) };
-}
-
-export async function endSession(tpm: Tpm, session: Session): Promise<void> {
-  session.key.fill(0);
-  await flush(tpm, session.handle);
 }
 
 async function loadFile(tpm: Tpm, target: Target, file: KeyFile): Promise<Loaded> {

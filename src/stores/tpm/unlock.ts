@@ -2,9 +2,11 @@ import { HoldfastError, SecretError } from '../../errors.ts';
 import { orAborted } from '../../limits.ts';
 import { askSecret, asksPerson, Secret, type SecretRequest, type SecretSource } from '../../secret.ts';
 import type { OpenOptions } from '../store.ts';
+import { withoutEndingZeros } from './bytes.ts';
 import { checkAuth, flush, startSession } from './commands.ts';
 import type { Tpm } from './execute.ts';
 import { sendOnce } from './guard.ts';
+import { hashOf } from './hashes.ts';
 import type { Hold } from './hold.ts';
 import { authorizationFor, type Loaded } from './load-key.ts';
 import { checkTries, lockedError, readLockout } from './lockout.ts';
@@ -43,7 +45,7 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
   const request: SecretRequest = { kind: 'PIN', of: lock.name, purpose: lock.options.purpose };
   if (!stored && (!counted || lock.emptyAuth === true || source === undefined)) {
     const empty = new Secret('');
-    if (!(await attempt(lock, empty, key.name, { counted, stored: true, source: undefined }, signal))) return empty;
+    if (await takesEmpty(lock, empty, key.name, counted, signal)) return empty;
     if (source === undefined) return askSecret(undefined, request);
   }
   const triesLeft = counted
@@ -56,6 +58,7 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
   );
   const secret = await orAborted(asking, signal);
   try {
+    checkLength(secret, key.area.nameAlg, lock.name);
     const refused = await attempt(lock, secret, key.name, { counted, stored, source }, signal);
     if (!refused) return secret;
     const left = counted ? (await lock.hold.use((_, tpm) => readLockout(tpm), signal)).triesLeft : undefined;
@@ -64,6 +67,41 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
     secret.wipe();
     throw error;
   }
+}
+
+/** @returns false also where it is known to be wrong, and where somebody can still be asked instead of a last try */
+async function takesEmpty(
+  lock: Lock,
+  empty: Secret,
+  name: Uint8Array,
+  counted: boolean,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return !(await attempt(lock, empty, name, { counted, stored: true, source: undefined }, signal));
+  } catch (error) {
+    const code = error instanceof SecretError ? error.code : undefined;
+    if (code === 'ERR_SECRET_WRONG' || (code === 'ERR_SECRET_LAST_TRY' && lock.source !== undefined)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Refuse what no authValue can be: it would only be counted (TPM 2.0 Part 3 §12.1: at most as long as a digest of the name
+ * algorithm).
+ *
+ * @throws {SecretError} `ERR_SECRET_WRONG`
+ */
+export function checkLength(secret: Secret, nameAlg: number, name: string): void {
+  const most = hashOf(nameAlg)?.size ?? 0;
+  if (withoutEndingZeros(secret.bytes).length <= most) return;
+  throw new SecretError(
+    'ERR_SECRET_WRONG',
+    `the authValue for the ${name} has more than ${most} bytes, which none has`,
+    {
+      hint: 'check where it comes from; nothing was tried',
+    },
+  );
 }
 
 interface Attempt {
@@ -108,7 +146,8 @@ async function refusalBy(lock: Lock, tpm: Tpm, loaded: Loaded, secret: Secret): 
     if (isResponse(error, RC.LOCKOUT)) throw lockedError(lock.deviceName, await readLockout(tpm), error);
     throw error;
   } finally {
-    await flush(tpm, trial.handle);
+    // What cannot be flushed now goes when the key is unloaded; the reason why must not hide that of the command.
+    await flush(tpm, trial.handle).catch(() => {});
   }
 }
 
