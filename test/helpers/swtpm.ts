@@ -1,6 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type NetConnectOpts } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +22,8 @@ export interface TestTpm {
   readonly child: ChildProcess;
   /** Run one of tpm2-tools against it, in `dir`. */
   tool(program: string, ...args: readonly string[]): Promise<string>;
+  /** A secret as these take it without anybody seeing it: from a file in `dir`. */
+  secret(text: string): Promise<string>;
   remove(): Promise<void>;
 }
 
@@ -107,6 +110,11 @@ function testTpm(dir: string, child: ChildProcess, query: string, tcti: string, 
     control,
     child,
     tool: async (program, ...args) => (await run(program, [...args], { env, cwd: dir })).stdout,
+    async secret(text) {
+      const name = `secret-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+      await writeFile(join(dir, name), text, { mode: 0o600 });
+      return `file:${name}`;
+    },
     async remove() {
       await ended(child);
       await rm(dir, { recursive: true, force: true });

@@ -52,9 +52,9 @@ export async function makeTpmKey(tpm: TestTpm, options: MakeOptions): Promise<Ma
   const algorithm = `${options.type.startsWith('RSA') ? `rsa${options.type.slice(4)}` : `ecc${options.type.slice(2)}`}${
     options.scheme === undefined ? '' : `:${options.scheme}`
   }`;
-  const auth = options.auth === undefined ? [] : ['-p', options.auth];
+  const auth = options.auth === undefined ? [] : ['-p', await tpm.secret(options.auth)];
   const policy = options.policy === undefined ? [] : ['-L', options.policy];
-  const ofParent = options.parentAuth === undefined ? [] : ['-P', options.parentAuth];
+  const ofParent = options.parentAuth === undefined ? [] : ['-P', await tpm.secret(options.parentAuth)];
   const attributes = options.attributes ?? (options.counted ? SIGNING : `${SIGNING}|noda`);
   if (options.parent === undefined) await makeStorage(tpm, parent, options);
   const blobs = ['-u', `${name}.pub`, '-r', `${name}.priv`];
@@ -114,7 +114,7 @@ export async function makePersistentStorage(
   auth?: string,
   counted = false,
 ): Promise<void> {
-  const secret = auth === undefined ? [] : ['-p', auth];
+  const secret = auth === undefined ? [] : ['-p', await tpm.secret(auth)];
   const attributes = counted ? STORAGE : `${STORAGE}|noda`;
   await tpm.tool(
     'tpm2_createprimary',

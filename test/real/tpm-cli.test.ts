@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { create, readPublic } from '../../src/stores/tpm/index.ts';
 import { parseKeyUri } from '../../src/uri.ts';
-import { canaries } from '../helpers/canaries.ts';
 import { codeOf, type Finished, runCli } from '../helpers/cli.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
 
 const describeTpm = await describeUnless('swtpm');
+/** It stands in arguments here, where no secret belongs. */
+const PASSWORD = 'for everybody';
 
 describeTpm('keys of a TPM on the command line', () => {
   let tpm: TestTpm;
@@ -20,7 +21,7 @@ describeTpm('keys of a TPM on the command line', () => {
     tpm = await startTpm();
     open = (await create(parseKeyUri(`tpm:handle=0x81010001?${tpm.query}`), { keyType: 'P-256' })).toString();
     const uri = parseKeyUri(`tpm:file=${tpm.dir}/k.tpm?${tpm.query}`);
-    secured = (await create(uri, { keyType: 'RSA-2048', secret: canaries.pin })).toString();
+    secured = (await create(uri, { keyType: 'RSA-2048', secret: PASSWORD })).toString();
   }, 60_000);
   afterAll(() => tpm?.remove());
 
@@ -65,13 +66,13 @@ describeTpm('keys of a TPM on the command line', () => {
       '--private-key',
       secured,
       '--tpm-key-password',
-      canaries.pin,
+      PASSWORD,
       '--format',
       'text',
     ]);
     expect([good.status, good.stdout.length]).toEqual([0, 512]);
     const file = join(tpm.dir, 'pin');
-    await writeFile(file, canaries.pin, { mode: 0o600 });
+    await writeFile(file, PASSWORD, { mode: 0o600 });
     const named = await cli(['sign-string', '--private-key', `${secured}&pin-source=file:${file}`, '--format', 'text']);
     expect([named.status, named.stdout]).toEqual([0, good.stdout]);
     const none = await cli(['sign-string', '--private-key', secured]);

@@ -265,7 +265,7 @@ describeTpm('keys of a TPM', () => {
   });
 
   test('an owner with an authValue', async () => {
-    await tpm.tool('tpm2_changeauth', '-c', 'owner', canaries.pin);
+    await tpm.tool('tpm2_changeauth', '-c', 'owner', await tpm.secret(canaries.pin));
     try {
       const secret = `&parent-pin-value=${canaries.pin}`;
       const made = await create(parseKeyUri(at(`file=${tpm.dir}/owned.tpm`, secret)), { keyType: 'P-256' });
@@ -279,7 +279,7 @@ describeTpm('keys of a TPM', () => {
       await signs(at('handle=0x8101000b'), publicKey);
       await remove(parseKeyUri(at('handle=0x8101000b', secret)));
     } finally {
-      await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', canaries.pin);
+      await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', await tpm.secret(canaries.pin));
     }
   });
 });
