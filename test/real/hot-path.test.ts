@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,9 +7,13 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
+import { create, readPublic } from '../../src/stores/tpm/index.ts';
+import { parseKeyUri } from '../../src/uri.ts';
 import { vend } from '../helpers/canaries.ts';
 import { plainEnvironment } from '../helpers/cli.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { describeSoftHsm, makeToken } from '../helpers/softhsm.ts';
+import { startTpm } from '../helpers/swtpm.ts';
 
 const run = promisify(execFile);
 const pathOf = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
@@ -17,6 +21,7 @@ const dist = pathToFileURL(pathOf('../../dist/')).href;
 const program = pathOf('../helpers/one-session.mjs');
 const tracer = pathOf('../helpers/trace-loads.mjs');
 
+const describeSwtpm = await describeUnless('swtpm');
 let dir: string;
 let service: LocalRolesAnywhere;
 
@@ -126,6 +131,25 @@ describe('a key file', () => {
     expect(own.filter((path) => LATE.test(path))).toEqual(['pki.js']);
     expect(foreign).toContainEqual(expect.stringContaining('/node_modules/@peculiar/x509/'));
     expect(foreign).toContainEqual(expect.stringContaining('/node_modules/asn1js/'));
+  });
+});
+
+describeSwtpm('a key in a TPM', () => {
+  test('one CreateSession loads nothing besides: no other store, no administration', async () => {
+    const tpm = await startTpm();
+    try {
+      const uri = await create(parseKeyUri(`tpm:file=${tpm.dir}/k.tpm?${tpm.query}`), { keyType: 'P-256' });
+      const spki = Buffer.from(await readPublic(uri));
+      const publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+      const { own, foreign, libraries } = await loadsOf(uri.toString(), publicKey);
+      expect(foreign).toEqual([]);
+      expect(libraries.filter((path) => path.endsWith('.node'))).toEqual([]);
+      expect(own).toContain('stores/tpm/execute.js');
+      const late = /^stores\/(file|pkcs11)\/|^stores\/tpm\/(list|look|make-commands|write-key-file)\.js$/;
+      expect(own.filter((path) => LATE.test(path) || late.test(path))).toEqual([]);
+    } finally {
+      await tpm.remove();
+    }
   });
 });
 
