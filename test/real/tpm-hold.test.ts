@@ -9,7 +9,11 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openKey } from '../../src/stores/index.ts';
 import type { Notice, OpenKey } from '../../src/stores/store.ts';
+import { readAddress } from '../../src/stores/tpm/address.ts';
+import { deviceOf } from '../../src/stores/tpm/device.ts';
 import { create, readPublic } from '../../src/stores/tpm/index.ts';
+import { openAt } from '../../src/stores/tpm/open.ts';
+import type { Connection } from '../../src/stores/tpm/transport.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { resetTpm, startTpm, type TestTpm } from '../helpers/swtpm.ts';
@@ -110,6 +114,51 @@ describeTpm('a TPM and its turns', () => {
     await first;
     await expectSigns(key);
     await key.close();
+  });
+
+  describe('where a resource manager keeps programs apart', () => {
+    /** Nothing here has one: swtpm stands in, and keeps what a kernel would flush. */
+    async function managed(): Promise<{ connections: Connection[]; open: () => Promise<OpenKey> }> {
+      const device = deviceOf(parseKeyUri(uri));
+      const connections: Connection[] = [];
+      const connect = async (signal: AbortSignal): Promise<Connection> => {
+        const made = await device.connect(signal);
+        connections.push(made);
+        return made;
+      };
+      const address = { ...readAddress(parseKeyUri(uri), {}), device: { ...device, managed: true, connect } };
+      return { connections, open: () => openAt(address, {}) };
+    }
+
+    test('an idle key stays loaded, on the same connection', async () => {
+      const { connections, open } = await managed();
+      const key = await open();
+      await expectSigns(key);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      await expectSigns(key);
+      await key.close();
+      expect(connections).toHaveLength(1);
+      await empty();
+    });
+
+    test('one that lost its connection gets another', async () => {
+      const { connections, open } = await managed();
+      const key = await open();
+      connections[0]?.close();
+      await expectSigns(key);
+      expect(connections).toHaveLength(2);
+      await key.close();
+      await empty();
+    });
+
+    test('and one that was flushed is loaded again', async () => {
+      const { connections, open } = await managed();
+      const key = await open();
+      await connections[0]?.send(Buffer.from('80010000000e0000016580000001', 'hex'));
+      await expectSigns(key);
+      await key.close();
+      await empty();
+    });
   });
 
   describe('a process that signs', () => {

@@ -1,9 +1,9 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { sized, u16, u32 } from '../../src/stores/tpm/bytes.ts';
-import { ALG, CC } from '../../src/stores/tpm/constants.ts';
+import { ALG, CC, OBJECT } from '../../src/stores/tpm/constants.ts';
 import { type KeyFile, readKeyFile } from '../../src/stores/tpm/key-file.ts';
-import { pcrSelection } from '../../src/stores/tpm/policy.ts';
+import { pcrSelection, policiesOf } from '../../src/stores/tpm/policy.ts';
 import { keyObjectOf, readPublicArea } from '../../src/stores/tpm/public-area.ts';
 import { writeKeyFile } from '../../src/stores/tpm/write-key-file.ts';
 import { thrownBy } from '../helpers/thrown.ts';
@@ -174,6 +174,20 @@ describe('what is no such file', () => {
       flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
       attempt(flipped);
     }
+  });
+});
+
+test.each([
+  [0x160, 'TPM2_PolicySigned'],
+  [0x171, 'TPM2_PolicyOR'],
+  [0x151, 'TPM2_PolicySecret'],
+  [0x7ff, 'TPM2_0x7ff'],
+])('a step of a policy that cannot be done is named: %d', (command, name) => {
+  const locked = { ...area, attributes: area.attributes & ~OBJECT.userWithAuth, authPolicy: Buffer.alloc(32) };
+  const error = thrownBy(() => policiesOf(locked, [{ command, parameters: Buffer.alloc(0) }], undefined));
+  expect(error).toMatchObject({
+    code: 'ERR_KEY_UNSUPPORTED',
+    message: expect.stringContaining(`cannot do yet: ${name}`),
   });
 });
 

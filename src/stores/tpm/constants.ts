@@ -25,7 +25,28 @@ export const CC = {
   PolicyPassword: 0x18c,
 } as const;
 
-const COMMANDS: ReadonlyMap<number, string> = new Map(Object.entries(CC).map(([name, code]) => [code, name]));
+/** Steps of policies that are not done here, for their names in errors. */
+const OTHER_COMMANDS: readonly (readonly [code: number, name: string])[] = [
+  [0x149, 'PolicyNV'],
+  [0x160, 'PolicySigned'],
+  [0x16a, 'PolicyAuthorize'],
+  [0x16d, 'PolicyCounterTimer'],
+  [0x16e, 'PolicyCpHash'],
+  [0x16f, 'PolicyLocality'],
+  [0x170, 'PolicyNameHash'],
+  [0x171, 'PolicyOR'],
+  [0x172, 'PolicyTicket'],
+  [0x187, 'PolicyPhysicalPresence'],
+  [0x188, 'PolicyDuplicationSelect'],
+  [0x18f, 'PolicyNvWritten'],
+  [0x190, 'PolicyTemplate'],
+  [0x192, 'PolicyAuthorizeNV'],
+];
+
+const COMMANDS: ReadonlyMap<number, string> = new Map([
+  ...Object.entries(CC).map(([name, code]) => [code, name] as const),
+  ...OTHER_COMMANDS,
+]);
 
 export const nameOfCommand = (code: number): string => `TPM2_${COMMANDS.get(code) ?? `0x${code.toString(16)}`}`;
 
