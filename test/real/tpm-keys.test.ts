@@ -241,7 +241,7 @@ describeTpm('keys of a TPM', () => {
       await signs(`handle:0x81010009?${tpm.query}`, publicKey);
       expect(await failure(create(uri, { keyType: 'P-256' }))).toMatchObject({ code: 'ERR_KEY_EXISTS' });
       const listed = await list(parseKeyUri(at('')), {});
-      expect(listed[0]).toMatchObject({ kind: 'token', manufacturer: 'IBM', pin: 'ok', uri: at('') });
+      expect(listed[0]).toMatchObject({ kind: 'token', manufacturer: 'IBM', pin: expect.stringMatching(/^(ok|count low)$/), uri: at('') });
       expect(listed.map((one) => [one.kind, one.uri, one.kind === 'key' && one.type])).toEqual(
         expect.arrayContaining([
           ['key', at('handle=0x81000001'), 'P-256, a storage key'],

@@ -39,7 +39,7 @@ async function describeTpm(tpm: Tpm, address: Address): Promise<ListedToken> {
   const found = await properties(tpm, PT.MANUFACTURER, PT.FIRMWARE_VERSION_1 - PT.MANUFACTURER + 1);
   const vendor = [0, 1, 2, 3].map((at) => found.get(PT.VENDOR_STRING_1 + at));
   const firmware = found.get(PT.FIRMWARE_VERSION_1) ?? 0;
-  const { locked, triesLeft } = await readLockout(tpm);
+  const { locked, tried, triesLeft } = await readLockout(tpm);
   const known = await curves(tpm);
   return {
     kind: 'token',
@@ -49,7 +49,7 @@ async function describeTpm(tpm: Tpm, address: Address): Promise<ListedToken> {
     model: `${textIn(...vendor)} ${firmware >>> 16}.${firmware & 0xffff}`.trim(),
     manufacturer: textIn(found.get(PT.MANUFACTURER)),
     slot: address.device.name.replace(/^TPM at /, ''),
-    pin: locked ? 'locked' : triesLeft === 1 ? 'last try' : 'ok',
+    pin: locked ? 'locked' : triesLeft === 1 ? 'last try' : tried ? 'count low' : 'ok',
     loginRequired: false,
     keypad: false,
     mechanisms: ['RSASSA', ...CURVES.filter(({ id }) => known.includes(id)).map(({ name }) => `ECDSA ${name}`)],

@@ -8,6 +8,8 @@ export interface Lockout {
   readonly locked: boolean;
   /** Wrong authValues that it still takes; undefined when it does not say. */
   readonly triesLeft: number | undefined;
+  /** There were wrong ones, which it has not forgotten. */
+  readonly tried: boolean;
   /** Seconds after which one try is given back; 0 for never. */
   readonly interval: number;
 }
@@ -19,6 +21,7 @@ export async function readLockout(tpm: Tpm): Promise<Lockout> {
   return {
     locked: ((found.get(PT.PERMANENT) ?? 0) & IN_LOCKOUT) !== 0,
     triesLeft: counter === undefined || most === undefined ? undefined : Math.max(0, most - counter),
+    tried: (counter ?? 0) > 0,
     interval: found.get(PT.LOCKOUT_INTERVAL) ?? 0,
   };
 }
