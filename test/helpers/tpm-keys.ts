@@ -112,22 +112,11 @@ export async function makePersistentStorage(
   tpm: TestTpm,
   handle: string,
   auth?: string,
-  counted = false,
+  { counted = false, algorithm = 'ecc256:null:aes128cfb' }: { counted?: boolean; algorithm?: string } = {},
 ): Promise<void> {
   const secret = auth === undefined ? [] : ['-p', await tpm.secret(auth)];
   const attributes = counted ? STORAGE : `${STORAGE}|noda`;
-  await tpm.tool(
-    'tpm2_createprimary',
-    '-C',
-    'o',
-    '-G',
-    'ecc256:null:aes128cfb',
-    '-a',
-    attributes,
-    ...secret,
-    '-c',
-    'storage.ctx',
-  );
+  await tpm.tool('tpm2_createprimary', '-C', 'o', '-G', algorithm, '-a', attributes, ...secret, '-c', 'storage.ctx');
   await flush(tpm);
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', 'storage.ctx', handle);
   await flush(tpm);

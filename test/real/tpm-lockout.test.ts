@@ -143,7 +143,7 @@ describeTpm('what protects a TPM from guessing', () => {
   });
 
   test('the authValue of a storage key is guarded as that of a key', async () => {
-    await makePersistentStorage(tpm, '0x81000003', canaries.pin, true);
+    await makePersistentStorage(tpm, '0x81000003', canaries.pin, { counted: true });
     const { file } = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000003', parentAuth: canaries.pin });
     const uri = `tpm:file=${file}?${tpm.query}`;
     const first = await failure(openKey(`${uri}&parent-pin-value=wrong`));
