@@ -109,3 +109,12 @@ export async function gapOf(tpm: TestTpm, work: Promise<unknown>): Promise<strin
   if (said === undefined) throw new Error('it works by now: take the gap out of the table');
   return said;
 }
+
+/** The public and the private part of a key file, as openssl reads it. @returns the paths of both */
+export async function writeBlobs(tpm: TestTpm, file: string): Promise<readonly [area: string, secret: string]> {
+  const read = await tpm.tool('openssl', 'asn1parse', '-in', file);
+  const blobs = [...read.matchAll(/:d=1 .*OCTET STRING +\[HEX DUMP\]:(\w+)/g)].map(([, hex]) => hex);
+  const paths = [`${file}.pub`, `${file}.priv`] as const;
+  for (const [at, path] of paths.entries()) await writeFile(path, Buffer.from(blobs[at] as string, 'hex'));
+  return paths;
+}

@@ -34,7 +34,7 @@ const WITH_POLICY = COMBINATIONS.filter(([, wants]) => wants === 'PCR policy');
 const GAPS = {
   // Its decoder does not take the file, so that openssl finds no key in it.
   'a policy in a file': 'Could not read private key',
-  'a key that wants a policy': 'cannot sign::-1:303 tpm:error(2.0): authValue or authPolicy is not available',
+  'a key that wants a policy': 'authValue or authPolicy is not available for selected entity',
   'the null hierarchy': 'Could not read private key',
 } as const;
 

@@ -15,6 +15,7 @@ import {
   STORAGE,
   uriOf,
   type Wants,
+  writeBlobs,
 } from '../helpers/tpm-interop.ts';
 import { flush, loadedIn, makePersistentStorage, makeStorage, makeTpmKey } from '../helpers/tpm-keys.ts';
 
@@ -68,15 +69,15 @@ describeTpm('key files of tpm2-tools and of holdfast', () => {
   describe('our file: tpm2_load takes what is in it, tpm2_sign signs', () => {
     test.each(COMBINATIONS)('%s, %s, below %s', async (type, wants, parent) => {
       const { file, publicKey } = await makeOurs(tpm, type, wants, parent, pin);
-      await writeBlobs(file);
+      const [area, secret] = await writeBlobs(tpm, file);
       await tpm.tool(
         'tpm2_load',
         '-C',
         parent === 'owner' ? 'owner.ctx' : parent,
         '-u',
-        'blob.pub',
+        area,
         '-r',
-        'blob.priv',
+        secret,
         '-c',
         'ours.ctx',
       );
@@ -87,16 +88,6 @@ describeTpm('key files of tpm2-tools and of holdfast', () => {
       if (without) expect(await gapOf(tpm, otherSigns(tpm, publicKey, sign(type, 'no auth')))).toContain(without);
       await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
     });
-
-    /** Public and private part, as openssl reads them. */
-    async function writeBlobs(file: string): Promise<void> {
-      const read = await tpm.tool('openssl', 'asn1parse', '-in', file);
-      const [area = '', secret = ''] = [...read.matchAll(/:d=1 .*OCTET STRING +\[HEX DUMP\]:(\w+)/g)].map(
-        ([, hex]) => hex,
-      );
-      await writeFile(join(tpm.dir, 'blob.pub'), Buffer.from(area, 'hex'));
-      await writeFile(join(tpm.dir, 'blob.priv'), Buffer.from(secret, 'hex'));
-    }
   });
 
   describe('our file: tpm2_load takes it as it is', () => {
