@@ -40,6 +40,7 @@ export const DOUBLES = {
     packages: ['tpm2-openssl', 'openssl'],
     isThere: () => findLibrary('tpm2-openssl') !== undefined && onPath('openssl'),
   },
+  'tpm2-ptool': { packages: ['libtpm2-pkcs11-tools'], isThere: () => onPath('tpm2_ptool') },
   // What test/native is built with.
   'p11-kit-parser': {
     packages: ['libp11-kit-dev', 'pkg-config', 'gcc', 'libc6-dev'],

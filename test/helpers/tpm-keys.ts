@@ -96,7 +96,8 @@ export async function makeTpmKey(tpm: TestTpm, options: MakeOptions): Promise<Ma
   };
 }
 
-async function makeStorage(
+/** A storage key in a context file of tpm2-tools. */
+export async function makeStorage(
   tpm: TestTpm,
   context: string,
   { hierarchy = 'o', storage = 'ecc256', storageNoDa = true }: Omit<MakeOptions, 'type'>,

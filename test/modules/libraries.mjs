@@ -64,6 +64,7 @@ const CAN_USE = {
   swtpm: () => ['swtpm', 'tpm2_createprimary'].every(onPath),
   'tpm2-openssl': () =>
     findLibrary('tpm2-openssl') !== undefined && ['swtpm', 'tpm2_createprimary', 'openssl'].every(onPath),
+  'tpm2-ptool': () => canUse('tpm2-pkcs11') && onPath('tpm2_ptool'),
   'p11-kit-server': () =>
     findLibrary('softhsm') !== undefined && findLibrary('p11-kit-client') !== undefined && onPath('p11-kit'),
   'p11-kit-proxy': () =>
