@@ -44,7 +44,7 @@ describeTpm('key files of tpm2-tools and of holdfast', () => {
       const { file } = await makeTpmKey(tpm, {
         type,
         ...(parent === 'owner' ? {} : { parent }),
-        ...(wants === 'auth' ? { auth: 'file:secret', counted: true } : {}),
+        ...(wants === 'auth' ? { auth: pin, counted: true } : {}),
         ...(wants === 'PCR policy' ? { policy: 'pcr.policy', attributes: BY_POLICY } : {}),
       });
       const publicPem = file.replace(/tpm$/, 'pem');
