@@ -131,6 +131,16 @@ describe('salts', () => {
     const key = { handle: 0x80000000, area, name: nameOfArea(area) };
     expect(() => makeSalt(key, randomBytes)).toThrow(expect.objectContaining({ code: 'ERR_TOKEN_FAILED' }));
   });
+
+  test('an RSA key whose modulus is even, or too small, is refused', () => {
+    for (const n of [Buffer.alloc(256, 0xfe), Buffer.alloc(32, 0xff)]) {
+      const head = [ALG.RSA, ALG.SHA256].map(u16);
+      const aes = [ALG.AES, 128, ALG.CFB, ALG.NULL, 2048].map(u16);
+      const area = readPublicArea(Buffer.concat([...head, u32(0x30472), sized(), ...aes, u32(0), sized(n)]));
+      const key = { handle: 0x80000000, area, name: nameOfArea(area) };
+      expect(() => makeSalt(key, randomBytes)).toThrow(expect.objectContaining({ code: 'ERR_TOKEN_FAILED' }));
+    }
+  });
 });
 
 describe('bytes', () => {

@@ -46,14 +46,15 @@ function eccSalt(key: TpmObject, area: EccPublic, hash: Hash, ours: ECDH): Salt 
 }
 
 function rsaSalt(key: TpmObject, area: RsaPublic, hash: Hash, bytes: Buffer): Salt {
-  const encrypted = publicEncrypt(
-    {
-      key: keyObjectOf(area),
-      padding: constants.RSA_PKCS1_OAEP_PADDING,
-      oaepHash: hash.node,
-      oaepLabel: Buffer.from(`${SECRET}\0`, 'latin1'),
-    },
-    bytes,
-  );
-  return { key, bytes, encrypted };
+  const options = {
+    key: keyObjectOf(area),
+    padding: constants.RSA_PKCS1_OAEP_PADDING,
+    oaepHash: hash.node,
+    oaepLabel: Buffer.from(`${SECRET}\0`, 'latin1'),
+  };
+  try {
+    return { key, bytes, encrypted: publicEncrypt(options, bytes) };
+  } catch (cause) {
+    throw damaged('the storage key is no RSA key', cause);
+  }
 }
