@@ -34,14 +34,17 @@ export async function startAlone() {
     env: { ...process.env, XDG_RUNTIME_DIR: runtime },
     /** Run one of tpm2-tools. */
     tool,
-    /** What is loaded, and wrong tries. */
-    async state() {
-      const kinds = ['transient', 'loaded-session', 'saved-session'];
-      const left = {};
-      for (const kind of kinds)
-        left[kind] = (await tool('tpm2_getcap', `handles-${kind}`)).match(/0x[0-9A-F]+/gi) ?? [];
-      const counter = /LOCKOUT_COUNTER: (0x[0-9A-F]+)/i.exec(await tool('tpm2_getcap', 'properties-variable'))?.[1];
-      return { left, counter: Number(counter) };
+    /** Handles of what is loaded. */
+    async left() {
+      const handlesOf = async (kind) => (await tool('tpm2_getcap', `handles-${kind}`)).match(/0x[0-9a-f]+/gi) ?? [];
+      const [keys, sessions] = [await handlesOf('transient'), await handlesOf('loaded-session')];
+      return { keys, sessions, saved: await handlesOf('saved-session') };
+    },
+    /** How many wrong tries are counted. */
+    async counter() {
+      const [, counter] =
+        /LOCKOUT_COUNTER: (0x[0-9a-f]+)/i.exec(await tool('tpm2_getcap', 'properties-variable')) ?? [];
+      return Number(counter);
     },
     async stop() {
       if (child.exitCode === null && child.signalCode === null) {
@@ -53,4 +56,4 @@ export async function startAlone() {
   };
 }
 
-export const NOTHING_LEFT = { transient: [], 'loaded-session': [], 'saved-session': [] };
+export const NOTHING_LEFT = { keys: [], sessions: [], saved: [] };
