@@ -11,7 +11,7 @@ import { openKey } from '../../src/stores/index.ts';
 import type { Notice, OpenKey } from '../../src/stores/store.ts';
 import { readAddress } from '../../src/stores/tpm/address.ts';
 import { deviceOf } from '../../src/stores/tpm/device.ts';
-import { create, readPublic } from '../../src/stores/tpm/index.ts';
+import { create, list, readPublic } from '../../src/stores/tpm/index.ts';
 import { openAt } from '../../src/stores/tpm/open.ts';
 import type { Connection } from '../../src/stores/tpm/transport.ts';
 import { parseKeyUri } from '../../src/uri.ts';
@@ -104,6 +104,8 @@ describeTpm('a TPM and its turns', () => {
     await expectSigns(key);
     await resetTpm(tpm);
     await (await openKey(uri)).close();
+    await resetTpm(tpm);
+    expect(await list(parseKeyUri(`tpm:?${tpm.query}`), {})).toHaveLength(1);
     await key.close();
   });
 

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, test } from '@jest/globals';
 import { readAddress } from '../../src/stores/tpm/address.ts';
 import { pathDevice } from '../../src/stores/tpm/char-device.ts';
 import { deviceOf } from '../../src/stores/tpm/device.ts';
-import { connectionOver, MSSIM } from '../../src/stores/tpm/socket.ts';
+import { connectionOver, MSSIM, whenFree } from '../../src/stores/tpm/socket.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { thrownBy } from '../helpers/thrown.ts';
 
@@ -107,6 +107,45 @@ const command = Buffer.from('80010000000c0000017b0008', 'hex');
     await expect(connecting).rejects.toMatchObject({
       code: 'ERR_TOKEN_NOT_FOUND',
       message: 'there is no TPM at /dev/tpmrm77 (ENOENT)',
+    });
+  });
+});
+
+describe('a TPM that another program has', () => {
+  const busy = (): Error => Object.assign(new Error('busy'), { code: 'EBUSY' });
+
+  test('is waited for', async () => {
+    let tries = 0;
+    const open = async (): Promise<string> => {
+      tries += 1;
+      if (tries < 4) throw busy();
+      return 'open';
+    };
+    expect(await whenFree('TPM at x', new AbortController().signal, open)).toBe('open');
+    expect(tries).toBe(4);
+  });
+
+  test('until nobody waits any more', async () => {
+    const controller = new AbortController();
+    const open = async (): Promise<never> => {
+      controller.abort(new Error('enough'));
+      throw busy();
+    };
+    await expect(whenFree('TPM at x', controller.signal, open)).rejects.toThrow('enough');
+  });
+
+  test.each([
+    ['EACCES', 'ERR_TOKEN_FAILED', /cannot be opened/, /group "tss"/],
+    ['ENODEV', 'ERR_TOKEN_NOT_FOUND', /there is no/, /firmware/],
+  ])('%s is not waited for', async (code, expected, message, hint) => {
+    const open = async (): Promise<never> => {
+      throw Object.assign(new Error('no'), { code });
+    };
+    const opening = whenFree('TPM at x', new AbortController().signal, open);
+    await expect(opening).rejects.toMatchObject({
+      code: expected,
+      message: expect.stringMatching(message),
+      hint: expect.stringMatching(hint),
     });
   });
 });
