@@ -1,5 +1,5 @@
 import { verify } from 'node:crypto';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { HoldfastError } from '../../src/errors.ts';
 import { tpmOver } from '../../src/stores/tpm/execute.ts';
 import { keyObjectOf, readPublicArea } from '../../src/stores/tpm/public-area.ts';
@@ -140,6 +140,21 @@ describe('answers that say: not now', () => {
     );
     await expect(replay(exchange, tpm)).rejects.toThrow('enough');
     expect(sent).toBe(3);
+  });
+
+  test('but not for ever', async () => {
+    let minutes = 0;
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => {
+      minutes += 0.4;
+      return minutes * 60_000;
+    });
+    try {
+      const tpm = tpmOf(exchange, { send: async () => code(0x922) });
+      await expect(replay(exchange, tpm)).rejects.toMatchObject({ responseCode: 0x922 });
+      expect(minutes).toBeLessThan(3);
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   test('anything else is thrown at once', async () => {

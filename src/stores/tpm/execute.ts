@@ -61,8 +61,8 @@ export interface Tpm {
   readonly random: (size: number) => Buffer;
 }
 
-/** Milliseconds of the first pause before a command is sent again, and of the longest. */
-const PAUSES = { first: 1, most: 100 } as const;
+/** Milliseconds of the first pause before a command is sent again, of the longest, and until that is given up. */
+const PAUSES = { first: 1, most: 100, patience: 60_000 } as const;
 
 /**
  * @param signal of whom the TPM works for at the moment: after its end only what clears away goes through. A command that
@@ -96,11 +96,13 @@ export function tpmOver(
 
 /** Send it until the TPM takes it (Part 2 §6.6.3: YIELDED, TESTING, RETRY and NV_RATE say that nothing was done). */
 async function answered(transport: Transport, bytes: Buffer, code: number, signal: AbortSignal): Promise<Buffer> {
+  const start = performance.now();
   for (let pause: number = PAUSES.first; ; pause = Math.min(pause * 2, PAUSES.most)) {
     const response = await transport.send(bytes);
     const error = errorIn(response, code);
     if (!error) return response;
-    if (!isResponse(error, RC.YIELDED, RC.TESTING, RC.RETRY, RC.NV_RATE)) throw error;
+    const isLater = isResponse(error, RC.YIELDED, RC.TESTING, RC.RETRY, RC.NV_RATE);
+    if (!isLater || performance.now() - start > PAUSES.patience) throw error;
     await sleep(pause, signal);
     signal.throwIfAborted();
   }
