@@ -1,5 +1,5 @@
 import { createPublicKey } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { persist, remove } from '../../src/stores/tpm/index.ts';
@@ -40,12 +40,14 @@ const GAPS = {
 
 describeTpm('key files of tpm2-openssl and of holdfast', () => {
   let tpm: TestTpm;
+  /** The authValue, as openssl takes it. */
+  let secret: string;
   beforeAll(async () => {
     tpm = await startTpm();
     await makePersistentStorage(tpm, STORAGE);
     await tpm.tool('tpm2_createpolicy', '--policy-pcr', '-l', PCRS, '-L', 'pcr.policy');
     await flush(tpm);
-    await writeFile(join(tpm.dir, 'secret'), shown, { mode: 0o600 });
+    secret = await tpm.secret(shown);
   }, 60_000);
   afterAll(() => tpm?.remove());
   afterEach(async () => {
@@ -56,7 +58,7 @@ describeTpm('key files of tpm2-openssl and of holdfast', () => {
   const pkeyutl =
     (key: string): Parameters<typeof otherSigns>[2] =>
     async (message, signature) => {
-      const how = ['-sign', '-inkey', key, '-passin', 'file:secret', '-rawin', '-digest', 'sha256'];
+      const how = ['-sign', '-inkey', key, '-passin', secret, '-rawin', '-digest', 'sha256'];
       await tpm.tool('openssl', 'pkeyutl', ...PROVIDERS, ...how, '-in', message, '-out', signature);
       return readFile(signature);
     };
@@ -65,7 +67,7 @@ describeTpm('key files of tpm2-openssl and of holdfast', () => {
   const dgst =
     (key: string): Parameters<typeof otherSigns>[2] =>
     async (message, signature) => {
-      const how = ['-propquery', '?provider=tpm2', '-passin', 'file:secret', '-sha256', '-sign', key];
+      const how = ['-propquery', '?provider=tpm2', '-passin', secret, '-sha256', '-sign', key];
       await tpm.tool('openssl', 'dgst', ...PROVIDERS, ...how, '-out', signature, message);
       return readFile(signature);
     };
@@ -81,7 +83,7 @@ describeTpm('key files of tpm2-openssl and of holdfast', () => {
       ];
       await tpm.tool('openssl', 'genpkey', ...PROVIDERS, ...ALGORITHMS[type], ...options, '-out', file);
       await flush(tpm);
-      const read = ['-in', file, '-passin', 'file:secret', '-pubout', '-out', publicPem];
+      const read = ['-in', file, '-passin', secret, '-pubout', '-out', publicPem];
       await tpm.tool('openssl', 'pkey', ...PROVIDERS, ...read);
       await flush(tpm);
       await holdfastSigns(tpm, uriOf(tpm, file, wants), publicPem, wants === 'auth' ? shown : undefined);
@@ -107,16 +109,7 @@ describeTpm('key files of tpm2-openssl and of holdfast', () => {
       const { file, publicKey } = await makeOurs(tpm, type, wants, parent, shown);
       await otherSigns(tpm, publicKey, pkeyutl(file));
       await otherSigns(tpm, publicKey, dgst(file));
-      const shownKey = await tpm.tool(
-        'openssl',
-        'pkey',
-        ...PROVIDERS,
-        '-in',
-        file,
-        '-passin',
-        'file:secret',
-        '-pubout',
-      );
+      const shownKey = await tpm.tool('openssl', 'pkey', ...PROVIDERS, '-in', file, '-passin', secret, '-pubout');
       await flush(tpm);
       expect(createPublicKey(shownKey).equals(publicKey)).toBe(true);
     });

@@ -1,5 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
@@ -26,13 +25,15 @@ const BY_POLICY = 'fixedtpm|fixedparent|sensitivedataorigin|sign|noda';
 
 describeTpm('key files of tpm2-tools and of holdfast', () => {
   let tpm: TestTpm;
+  /** The authValue, as tpm2-tools take it. */
+  let secret: string;
   beforeAll(async () => {
     tpm = await startTpm();
     await makePersistentStorage(tpm, STORAGE);
     await makeStorage(tpm, 'owner.ctx', {});
     await tpm.tool('tpm2_createpolicy', '--policy-pcr', '-l', PCRS, '-L', 'pcr.policy');
     await flush(tpm);
-    await writeFile(join(tpm.dir, 'secret'), pin, { mode: 0o600 });
+    secret = await tpm.secret(pin);
   }, 60_000);
   afterAll(() => tpm?.remove());
   afterEach(async () => {
@@ -55,7 +56,7 @@ describeTpm('key files of tpm2-tools and of holdfast', () => {
   const SCHEMES = { 'P-256': 'ecdsa', 'RSA-2048': 'rsassa' } as const;
 
   const sign = (type: KeyType, wants: Wants): Parameters<typeof otherSigns>[2] => {
-    const auth = { 'no auth': [], auth: ['-p', 'file:secret'], 'PCR policy': ['-p', `pcr:${PCRS}`] }[wants];
+    const auth = { 'no auth': [], auth: ['-p', secret], 'PCR policy': ['-p', `pcr:${PCRS}`] }[wants];
     const how = ['-g', 'sha256', '-s', SCHEMES[type], '-f', 'plain', ...auth];
     return async (message, signature) => {
       await tpm.tool('tpm2_sign', '-c', 'ours.ctx', ...how, '-o', signature, message);
@@ -69,18 +70,9 @@ describeTpm('key files of tpm2-tools and of holdfast', () => {
   describe('our file: tpm2_load takes what is in it, tpm2_sign signs', () => {
     test.each(COMBINATIONS)('%s, %s, below %s', async (type, wants, parent) => {
       const { file, publicKey } = await makeOurs(tpm, type, wants, parent, pin);
-      const [area, secret] = await writeBlobs(tpm, file);
-      await tpm.tool(
-        'tpm2_load',
-        '-C',
-        parent === 'owner' ? 'owner.ctx' : parent,
-        '-u',
-        area,
-        '-r',
-        secret,
-        '-c',
-        'ours.ctx',
-      );
+      const [area, sealed] = await writeBlobs(tpm, file);
+      const storage = parent === 'owner' ? 'owner.ctx' : parent;
+      await tpm.tool('tpm2_load', '-C', storage, '-u', area, '-r', sealed, '-c', 'ours.ctx');
       await flush(tpm);
       await otherSigns(tpm, publicKey, sign(type, wants));
       // Whether the key wants what it is said to want.
