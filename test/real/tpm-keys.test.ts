@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { openKey } from '../../src/stores/index.ts';
 import type { OpenOptions } from '../../src/stores/store.ts';
+import { CC } from '../../src/stores/tpm/constants.ts';
 import { create } from '../../src/stores/tpm/index.ts';
+import { readKeyFile } from '../../src/stores/tpm/key-file.ts';
+import { pcrSelection } from '../../src/stores/tpm/policy.ts';
+import { writeKeyFile } from '../../src/stores/tpm/write-key-file.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
@@ -192,6 +196,16 @@ describeTpm('keys of a TPM', () => {
       await signs(uri, key.publicKey, { secret: canaries.pin });
       expect(await failure(openKey(uri, { secret: 'wrong' }))).toMatchObject({ code: 'ERR_SECRET_WRONG' });
       await tpm.tool('tpm2_dictionarylockout', '--clear-lockout');
+    });
+
+    test('a key file that says its policy, with a password in it', async () => {
+      const key = await makeTpmKey(tpm, { type: 'P-256', attributes, policy: 'both.policy', auth: canaries.pin });
+      const found = readKeyFile(await readFile(key.file), 'key file');
+      const pcrs = { command: CC.PolicyPCR, parameters: pcrSelection('sha256:0,23').bytes };
+      const policy = [pcrs, { command: CC.PolicyPassword, parameters: Buffer.alloc(0) }];
+      const file = `${key.file}.policy`;
+      await writeFile(file, writeKeyFile({ ...found, policy, emptyAuth: false }));
+      await signs(at(`file=${file}`), key.publicKey, { secret: canaries.pin });
     });
 
     test('an authValue by policy alone', async () => {
