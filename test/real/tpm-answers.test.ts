@@ -8,8 +8,8 @@ interface Suite {
 }
 
 test('2,000 of the million damaged answers and key files that test/long has', async () => {
-  const { slice } = (await import(suite)) as Suite;
-  const { right, refused } = await slice(2000, 1);
+  const long = (await import(suite)) as Suite;
+  const { right, refused } = await long.slice(2000, 1);
   expect(right + refused).toBe(2000);
   expect(refused).toBeGreaterThan(500);
 });
