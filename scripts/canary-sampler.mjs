@@ -78,7 +78,9 @@ function hitsOf(one, look) {
   if (one.argv?.equals(argv)) return [];
   one.argv = argv;
   const [program = '', ...words] = argv.toString().split('\0');
-  const began = words.filter((word) => look(Buffer.from(word)).length === 0).map((word) => basename(word));
+  const began = words
+    .filter((word) => look(Buffer.from(word)).length === 0)
+    .map((word) => basename(word).split('\n')[0].slice(0, 40));
   const hits = [];
   for (const [place, bytes] of Object.entries({ argv, environment: read(one.pid, 'environ') })) {
     for (const { canary, spelling } of look(bytes)) {
