@@ -29,6 +29,7 @@ export async function startAlone() {
   return {
     dir,
     socket,
+    pid: child.pid,
     /** The query of a key URI. */
     query: `device=${socket}`,
     env: { ...process.env, XDG_RUNTIME_DIR: runtime },

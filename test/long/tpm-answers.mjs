@@ -148,13 +148,18 @@ const deviceOf = (tpm, managed = false) => ({
   connect: async () => ({ send: tpm.send, close() {} }),
 });
 
-/** All that is done with a key file before a TPM has it. */
+/** All that is done with a key file before a TPM has it. No TPM is blamed for it. */
 function readWhole(data) {
-  const { area, policy } = readKeyFile(data, 'file');
-  checkSigns(area, 'file');
-  nameOfArea(area);
-  keyObjectOf(area);
-  policiesOf(area, policy, undefined);
+  try {
+    const { area, policy } = readKeyFile(data, 'file');
+    checkSigns(area, 'file');
+    nameOfArea(area);
+    keyObjectOf(area);
+    policiesOf(area, policy, undefined);
+  } catch (error) {
+    if (error instanceof HoldfastError) assert.match(error.code, /^ERR_KEY_(INVALID|UNSUPPORTED|POLICY)$/);
+    throw error;
+  }
 }
 
 /** @returns how it ended. @throws what it should not have ended with */

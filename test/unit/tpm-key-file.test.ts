@@ -130,6 +130,12 @@ describe('what is no such file', () => {
       /cut off/,
     ],
     ['another SEQUENCE', der(0x30, Buffer.from('0603550406', 'hex')), 'ERR_KEY_INVALID', /no kind/],
+    [
+      'a point that is on no curve',
+      der(0x30, LOADABLE, OWNER, der(4, sized(Buffer.concat([areaBytes.subarray(0, -32), x]))), privateBlob),
+      'ERR_KEY_INVALID',
+      /public part is damaged/,
+    ],
     ['no private part', pem(der(0x30, LOADABLE, OWNER, publicBlob)), 'ERR_KEY_INVALID', /missing/],
     [
       'a parent that is no handle',

@@ -3,7 +3,7 @@ import { HoldfastError } from '../../errors.ts';
 import { sized } from './bytes.ts';
 import { CC, RH } from './constants.ts';
 import { type PolicyStep, pcrParameters } from './policy.ts';
-import { type PublicArea, readPublicArea } from './public-area.ts';
+import { keyObjectOf, type PublicArea, readPublicArea } from './public-area.ts';
 
 /** A key that was encrypted by its TPM to a storage key of it (draft-bottomley-tpm2-keys §3.1). */
 export interface KeyFile {
@@ -62,7 +62,7 @@ export function readKeyFile(content: Uint8Array, name: string): KeyFile {
     parent: parentOf(parent, name),
     rsaParent: id === LOADABLE ? booleanOf(tagged.get(5)) : undefined,
     emptyAuth: booleanOf(tagged.get(0)),
-    area: orInvalid(() => readPublicArea(blobOf(publicBytes, name)), name, 'its public part is damaged'),
+    area: orInvalid(() => areaOf(blobOf(publicBytes, name)), name, 'its public part is damaged'),
     privateBytes: blobOf(privateBytes, name),
     policy: policy ? [...children(policy.value)].map((step) => stepOf(step, name)) : [],
     description: description?.tag === UTF8_STRING ? Buffer.from(description.value).toString('utf8') : undefined,
@@ -102,6 +102,13 @@ function numberOf(octets: Uint8Array): number | undefined {
   const digits = octets.length === 5 && octets[0] === 0 ? octets.subarray(1) : octets;
   if (digits.length === 0 || digits.length > 4) return undefined;
   return digits.reduce((number, octet) => number * 256 + octet, 0);
+}
+
+/** It must be the public half of a key, too: a point may be on no curve. */
+function areaOf(bytes: Buffer): PublicArea {
+  const area = readPublicArea(bytes);
+  keyObjectOf(area);
+  return area;
 }
 
 /** What would be a damaged answer, if a TPM had said it, is a damaged file. */
