@@ -132,6 +132,13 @@ export function checkMessage(message: unknown): void {
   if (!isBytes(message)) throw wrongType('the message to sign', 'a Uint8Array');
 }
 
+const HASHES: ReadonlySet<unknown> = new Set(['SHA-256', 'SHA-384', 'SHA-512']);
+
+/** @throws {HoldfastError} `ERR_OPTION_INVALID` */
+export function checkHash(hash: unknown): void {
+  if (hash !== undefined && !HASHES.has(hash)) throw wrongType('the hash', 'SHA-256, SHA-384 or SHA-512');
+}
+
 function checkTypes(values: object, rules: ReadonlyMap<string, Rule>, of: string): void {
   for (const [name, [expected, fits]] of rules) {
     const value = (values as Record<string, unknown>)[name] ?? undefined;

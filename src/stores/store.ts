@@ -143,6 +143,9 @@ export interface OpenKey extends Signer {
   readonly attended: boolean;
   /** One line that names the key to a person, such as `key "web" (id 01) on token "prod"`. */
   readonly description: string;
-  /** Waits for signatures in flight. Closing twice is fine; signing afterwards is `ERR_KEY_CLOSED`. */
+  /**
+   * Waits for signatures in flight; those of a PKCS#11 key in a process of its own have two seconds, then they are
+   * `ERR_KEY_CLOSED`. Closing twice is fine; signing afterwards is `ERR_KEY_CLOSED`.
+   */
   close(): Promise<void>;
 }

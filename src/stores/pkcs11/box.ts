@@ -1,16 +1,25 @@
 import type { ChildProcess, StdioOptions } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { HoldfastError, messageOf } from '../../errors.ts';
+import type { HoldfastError } from '../../errors.ts';
 import { onAbort } from '../../limits.ts';
 import { askSecret, asksPerson, type SecretSource } from '../../secret.ts';
 import type { Notice } from '../store.ts';
+import {
+  childFile,
+  crashed,
+  isAnother,
+  neverBegan,
+  notStarted,
+  saysNonsense,
+  unsendable,
+  withoutInspector,
+} from './child-program.ts';
 import { learn } from './known-pins.ts';
-import { type Answer, type CallName, gathering, SECRETS, type ToChild, type ToParent } from './messages.ts';
+import { type Answer, type CallName, gathering, SECRETS, type ToChild, type ToParent, VERSION } from './messages.ts';
 import { received, sendable } from './sent-error.ts';
 
 /** Milliseconds that a child has to end once it was told to, or to finish what must not be left undone. */
-const GRACE = 2000;
+export const GRACE = 2000;
 
 /**
  * Milliseconds that it has to notice that a caller is gone, where nothing is lost with it: unless it is stuck, it does so at
@@ -46,6 +55,8 @@ export interface Box {
   request(message: Request, signal: AbortSignal): Promise<Answer>;
   /** Settled when the process is gone: by itself, or killed after two seconds. */
   close(): Promise<void>;
+  /** Kills the process. Who waits for it, and who asks it for something from now on, gets this error. */
+  drop(error: HoldfastError): void;
 }
 
 /** @throws {HoldfastError} `ERR_CHILD_MISSING` */
@@ -59,6 +70,7 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   const answers = new Map<number, unknown>();
   let last = 0;
   let held = true;
+  let isReady = false;
   let loggingIn = false;
   let killed = false;
   let lost: HoldfastError | undefined;
@@ -66,14 +78,12 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   let closing: Promise<void> | undefined;
 
   const child = begin();
-  const secrets = (child.stdio as readonly unknown[])[SECRETS] as Socket | undefined;
-  secrets?.unref();
-  secrets?.on('error', () => {}); // a child that is gone says so in its own events
   const gone = new Promise<void>((resolve) => {
     child.once('exit', (status, signal) => {
       isGone = true;
       const end = (): void => {
-        fail(crashed(box.of, killed ? undefined : (signal ?? `exit status ${status}`)));
+        const how = killed ? undefined : (signal ?? `exit status ${status}`);
+        fail(isReady || killed || signal ? crashed(box.of, how) : neverBegan(file, status));
         resolve();
       };
       const timer = setTimeout(end, LAST_WORDS);
@@ -92,11 +102,22 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
     });
   });
 
+  // Without a way to say something it is of no use.
+  child.once('disconnect', () => {
+    if (isGone) return;
+    const timer = setTimeout(kill, GRACE);
+    child.once('exit', () => clearTimeout(timer));
+  });
+  // There are none where there were no descriptors left: that is an event of its own, which comes next.
+  const secrets = (child.stdio as readonly unknown[] | undefined)?.[SECRETS] as Socket | undefined;
+  secrets?.unref();
+  secrets?.on('error', () => {}); // a child that is gone says so in its own events
+
   function begin(): ChildProcess {
     try {
       // What a driver prints belongs to no output of ours: all of it goes to stderr.
       const stdio: StdioOptions = ['ignore', 2, 2, 'ipc', source === undefined ? 'ignore' : 'pipe'];
-      return fork(file, [], { env, execArgv: [], serialization: 'advanced', stdio });
+      return fork(file, [], { env: withoutInspector(env), execArgv: [], serialization: 'advanced', stdio });
     } catch (cause) {
       throw notStarted(cause);
     }
@@ -112,13 +133,21 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
 
   function kill(): void {
     killed = true;
-    child.kill('SIGKILL');
+    if (child.pid !== undefined) child.kill('SIGKILL'); // 0 would be all of our group
   }
 
-  const { send } = gathering<ToChild>((messages) => {
-    // A child that is gone says so in its own events.
-    if (child.connected) child.send(messages as ToChild[], () => {});
-  });
+  const { send } = gathering<ToChild>(write);
+
+  function write(messages: readonly ToChild[]): void {
+    if (!child.connected) return; // a child that is gone says so in its own events
+    try {
+      child.send(messages as ToChild[], () => {});
+    } catch {
+      // One of them is what cannot be serialised: the others are to go.
+      if (messages.length > 1) for (const message of messages) write([message]);
+      else for (const { id } of messages as readonly { id?: number }[]) pending.get(id ?? 0)?.reject(unsendable());
+    }
+  }
 
   /** This process may end while a key is open, but not while it waits for an answer or an end. */
   function hold(): void {
@@ -131,14 +160,23 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   }
 
   child.on('message', (messages: readonly ToParent[]) => {
-    for (const message of messages) hear(message);
+    try {
+      for (const message of messages) hear(message);
+    } catch {
+      box.drop(isReady ? saysNonsense(box.of) : isAnother(file));
+    }
     hold();
   });
 
+  /** @throws what is not the protocol */
   function hear(message: ToParent): void {
-    if (message.is === 'notice') tell(message.notice);
+    if (!isReady) {
+      if (message.is !== 'ready' || message.version !== VERSION) throw new Error();
+      isReady = true;
+    } else if (message.is === 'notice') tell(message.notice);
     else if (message.is === 'login') loggingIn = message.underWay;
     else if (message.is === 'asking') void answer(message);
+    else if (message.is !== 'done' && message.is !== 'failed') throw new Error();
     else {
       if (message.learnt) learn(message.learnt);
       clearTimeout(abandoned.get(message.id));
@@ -206,9 +244,9 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
         };
         pending.set(id, {
           settle(answer) {
-            leave();
             if (answer.is === 'done') resolve(answer.value);
             else if (answer.is === 'failed') reject(received(answer.error, answers));
+            leave();
           },
           reject(error) {
             leave();
@@ -221,7 +259,12 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
     },
     close() {
       closing ??= end();
+      hold();
       return closing;
+    },
+    drop(error) {
+      fail(error);
+      kill();
     },
   };
 
@@ -239,48 +282,3 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
   hold();
   return box;
 }
-
-/** Beside this file. In a bundle that is beside the bundle, where it is only if somebody put it there. */
-const NAME = './holdfast-child.js';
-
-function childFile(given: string | undefined): string | URL {
-  // Such a program would start itself again instead.
-  if (process.getBuiltinModule('node:sea')?.isSea())
-    throw missing('a single executable has no Node to run it with', '');
-  const path = given ?? besides();
-  if (path === undefined) throw missing('this bundle does not know where it is', CURE);
-  if (existsSync(path)) return path;
-  throw missing(`it is not at ${typeof path === 'string' ? path : path.pathname}`, CURE);
-}
-
-function besides(): URL | undefined {
-  try {
-    return new URL(NAME, import.meta.url);
-  } catch {
-    return undefined; // a bundle in CommonJS has no import.meta.url
-  }
-}
-
-const CURE =
-  "put a copy of holdfast's dist/stores/pkcs11/holdfast-child.js beside the bundle, or give its path as childPath; or ";
-
-const missing = (why: string, cure: string): HoldfastError =>
-  new HoldfastError('ERR_CHILD_MISSING', `the program for the process that has the PKCS#11 module is missing: ${why}`, {
-    hint: `${cure}use the option isolation: 'in-place', without the protection of a process of its own`,
-  });
-
-const notStarted = (cause: unknown): HoldfastError =>
-  new HoldfastError('ERR_STORE_CRASHED', `no process was started for the PKCS#11 module: ${messageOf(cause)}`, {
-    hint: "let this program start processes (Node's --allow-child-process), or use the option isolation: 'in-place'",
-    cause,
-  });
-
-/** @param how undefined when it hung, and we ended it */
-const crashed = (of: string, how: string | undefined): HoldfastError =>
-  new HoldfastError(
-    'ERR_STORE_CRASHED',
-    how === undefined
-      ? `${of} is gone: the PKCS#11 module hung, and its process was ended (SIGKILL)`
-      : `${of} is gone: the process of the PKCS#11 module was ended by ${how}`,
-    { hint: 'open the key again; if that happens again, ask the maker of the module (native-notes/pkcs11.md)' },
-  );

@@ -15,6 +15,7 @@ import {
   SECRETS,
   type ToChild,
   type ToParent,
+  VERSION,
 } from './messages.ts';
 import { registry } from './modules.ts';
 import type { LimitedKey } from './open.ts';
@@ -22,6 +23,9 @@ import { received, sendable } from './sent-error.ts';
 
 /** Milliseconds for an orderly end once the parent is gone: a call in a driver may never return. */
 const GRACE = 2000;
+
+/** Milliseconds between two looks whether the parent is there. */
+const WATCH = 5000;
 
 /** A terminal and a service manager send these to all processes of a group: the parent decides what they mean. */
 const SIGNALS = ['SIGINT', 'SIGHUP', 'SIGTERM'] as const;
@@ -140,10 +144,19 @@ function serve(): void {
     send({ is: 'login', underWay });
     if (underWay) flush(); // C_Login blocks, and may be all that is heard of this process
   };
-  process.on('disconnect', () => {
+  function abandoned(): void {
     void close();
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), GRACE).unref();
-  });
+  }
+  process.on('disconnect', abandoned);
+  // A driver that closes descriptors which are not its own takes the channel away without an event.
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    abandoned();
+  }, WATCH).unref();
+  send({ is: 'ready', version: VERSION });
   for (const name of SIGNALS) process.on(name, () => {});
 }
 

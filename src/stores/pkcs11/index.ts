@@ -93,7 +93,9 @@ async function sparingly<T>(uri: KeyUri, use: Use, work: () => Promise<T>): Prom
   try {
     return await work();
   } catch (error) {
-    (await import('./breaker.ts')).note(uri, use, error);
+    // Nothing can be loaded where all descriptors are taken, and that is not the error.
+    const breaker = await import('./breaker.ts').catch(() => undefined);
+    breaker?.note(uri, use, error);
     throw error;
   }
 }

@@ -1,12 +1,12 @@
 import { HoldfastError } from '../../errors.ts';
 import { mayAbort, within } from '../../limits.ts';
-import { checkMessage } from '../../option-types.ts';
+import { checkHash, checkMessage } from '../../option-types.ts';
 import { findRuntimeDir } from '../../runtime-dir.ts';
 import { asksPerson, type SecretSource } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeyInfo, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
 import { type Address, OBJECT_TYPES, readAddress } from './address.ts';
-import { type Box, startBox } from './box.ts';
+import { type Box, GRACE, startBox } from './box.ts';
 import { knownPins } from './known-pins.ts';
 import type { Ladder } from './ladder.ts';
 import type { Answer, Call, CallName, SentKey } from './messages.ts';
@@ -150,37 +150,57 @@ function signing(first: Boxed, uri: KeyUri, options: OpenOptions): Pick<OpenKey,
   /** Once something was lost. */
   let ladder: Ladder<Boxed> | undefined;
   let closing: Promise<void> | undefined;
+  /** What signed last. */
+  let current = first;
+  /** Once `close` has waited long enough for those who sign. */
+  const stop = new AbortController();
 
   async function signSurely(use: (held: Boxed) => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
     if (ladder) return ladder.run(use, signal);
     try {
       return await use(first);
     } catch (thrown) {
-      if (signal.aborted) throw thrown;
-      const { recoveryIn } = await import('./new-process.ts');
+      if (signal.aborted || stop.signal.aborted) throw thrown;
+      // Nothing can be loaded where all descriptors are taken, and that is not the error.
+      const { recoveryIn } = await import('./new-process.ts').catch(() => Promise.reject(thrown));
       // Those who wait have limits of their own.
-      ladder ??= recoveryIn(first, (limit) => openIn(uri, { ...options, signal: limit, deadline: undefined }));
+      ladder ??= recoveryIn(first, (limit) =>
+        openIn(uri, { ...options, signal: AbortSignal.any([limit, stop.signal]), deadline: undefined }),
+      );
       return ladder.run(use, signal, { held: first, thrown });
     }
   }
 
   async function end(): Promise<void> {
-    await Promise.allSettled(signatures);
-    await ((await ladder?.settled()) ?? first).retire();
+    const timer = setTimeout(() => {
+      const hint = 'close a key when its signatures are done; give a deadline where a token may hang';
+      const error = new HoldfastError('ERR_KEY_CLOSED', `${description} was closed before it had signed`, { hint });
+      stop.abort(error);
+      current.box.drop(error);
+    }, GRACE);
+    try {
+      await Promise.allSettled(signatures);
+      await ((await ladder?.settled()) ?? first).retire();
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   return {
     async sign(given, hash) {
       if (closing) throw new HoldfastError('ERR_KEY_CLOSED', `${description} was closed`, { hint: 'open it again' });
       checkMessage(given);
+      checkHash(hash);
       const message = Uint8Array.from(given); // it is the caller's, who may change it before it is sent once more
       const signature = within(options, `a signature with ${description}`, (signal) =>
         signSurely(async (held) => {
+          stop.signal.throwIfAborted();
+          current = held;
           try {
             return await held.box.request({ do: 'sign', message, hash, limited: mayAbort(signal) }, signal);
           } catch (error) {
             // A process that is ended leaves undone what it was doing for others.
-            if (held.isRetired() && !signal.aborted) throw new Retired();
+            if (held.isRetired() && !signal.aborted && !stop.signal.aborted) throw new Retired();
             throw error;
           }
         }, signal),
@@ -188,6 +208,8 @@ function signing(first: Boxed, uri: KeyUri, options: OpenOptions): Pick<OpenKey,
       signatures.add(signature);
       try {
         return (await signature) as Uint8Array;
+      } catch (error) {
+        throw stop.signal.aborted ? stop.signal.reason : error;
       } finally {
         signatures.delete(signature);
       }

@@ -11,6 +11,9 @@ import type { KnownPins, LearntPins } from './known-pins.ts';
  */
 export const SECRETS = 4;
 
+/** Of what stands in this file: a bundle may have the program of another release beside it. To be raised with each change. */
+export const VERSION = 1;
+
 /** The functions of the store's door. */
 export type CallName =
   | 'open'
@@ -68,6 +71,8 @@ export type ToChild =
   | { readonly do: 'refuse'; readonly question: number; readonly error: SentError };
 
 export type ToParent =
+  /** The first of all: the program runs. */
+  | { readonly is: 'ready'; readonly version: number }
   | { readonly is: 'done'; readonly id: number; readonly value: Answer; readonly learnt: LearntPins | undefined }
   | { readonly is: 'failed'; readonly id: number; readonly error: SentError; readonly learnt: LearntPins | undefined }
   | { readonly is: 'asking'; readonly question: number; readonly request: SecretRequest }
