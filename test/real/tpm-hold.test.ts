@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createPublicKey, type KeyObject, randomBytes, verify } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -216,7 +216,8 @@ describeTpm('a TPM and its turns', () => {
       await writeFile(path, 'not a TPM');
       await chmod(path, 0o600);
       const error = await failure(openKey(`tpm:handle=0x81010001?device=${path}`, { deadline: 2000 }));
-      expect(error.code).toBe('ERR_TOKEN_FAILED');
+      expect(error.code).toBe('ERR_TOKEN_NOT_FOUND');
+      expect(await readFile(path, 'utf8')).toBe('not a TPM');
     });
   });
 });

@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { readAddress } from '../../src/stores/tpm/address.ts';
-import { pathDevice } from '../../src/stores/tpm/char-device.ts';
+import { deviceConnection, pathDevice } from '../../src/stores/tpm/char-device.ts';
 import { deviceOf } from '../../src/stores/tpm/device.ts';
 import { connectionOver, MSSIM, whenFree } from '../../src/stores/tpm/socket.ts';
+import type { Connection } from '../../src/stores/tpm/transport.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { thrownBy } from '../helpers/thrown.ts';
 
@@ -87,19 +89,40 @@ describe('which key', () => {
 
 const command = Buffer.from('80010000000c0000017b0008', 'hex');
 
-// A FIFO that one process both reads and writes gives back what it got: here, a command for a response.
 (process.platform === 'linux' ? describe : describe.skip)('a character device', () => {
-  const path = join(dir, 'fifo');
-  execFileSync('mkfifo', [path]);
   const signal = new AbortController().signal;
+  const fifo = join(dir, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  // A FIFO that one process both reads and writes gives back what it got: here, a command for a response.
+  const connected = async (): Promise<Connection> => deviceConnection(await open(fifo, 'r+'), 'TPM at a FIFO');
 
   test('takes a command in one piece, and gives back a whole response', async () => {
-    const connection = await pathDevice(path).connect(signal);
+    const connection = await connected();
     expect((await connection.send(command)).toString('hex')).toBe(command.toString('hex'));
     expect((await connection.send(command)).toString('hex')).toBe(command.toString('hex'));
     connection.close();
     connection.close();
     await expect(connection.send(command)).rejects.toMatchObject({ code: 'ERR_TOKEN_FAILED' });
+  });
+
+  test('is opened by its path', async () => {
+    const connection = await pathDevice('/dev/null').connect(signal);
+    await expect(connection.send(command)).rejects.toMatchObject({ message: expect.stringContaining('said nothing') });
+    connection.close();
+  });
+
+  test('and nothing else is written to', async () => {
+    const file = join(dir, 'precious.pem');
+    writeFileSync(file, 'precious');
+    symlinkSync(file, join(dir, 'tpmrm0'));
+    for (const path of [file, join(dir, 'tpmrm0'), fifo, dir]) {
+      await expect(pathDevice(path).connect(signal)).rejects.toMatchObject({
+        code: 'ERR_TOKEN_NOT_FOUND',
+        message: `there is no TPM at ${path}: that is no character device and no socket`,
+        hint: expect.stringContaining('/dev/tpmrm0'),
+      });
+    }
+    expect(readFileSync(file, 'utf8')).toBe('precious');
   });
 
   test('that is not there', async () => {

@@ -1,6 +1,6 @@
 import { constants, promises, type Stats } from 'node:fs';
 import { basename } from 'node:path';
-import { systemCodeOf } from '../../errors.ts';
+import { HoldfastError, systemCodeOf } from '../../errors.ts';
 import { lost, socketDevice, unreachable, whenFree } from './socket.ts';
 import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transport.ts';
 
@@ -19,13 +19,34 @@ export function pathDevice(path: string): Device {
         throw unreachable(name, error);
       });
       if (stat.isSocket()) return socketDevice({ path }).connect(signal);
-      return whenFree(name, signal, async () => openDevice(await promises.open(path, constants.O_RDWR), name));
+      checkKind(stat, name);
+      return whenFree(name, signal, () => openDevice(path, name));
     },
   };
 }
 
-/** One `write` for each command, then the response (Linux, Documentation/security/tpm). */
-function openDevice(file: promises.FileHandle, name: string): Connection {
+async function openDevice(path: string, name: string): Promise<Connection> {
+  const file = await promises.open(path, constants.O_RDWR);
+  try {
+    // Another file may have taken its place.
+    checkKind(await file.stat(), name);
+    return deviceConnection(file, name);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** A command would overwrite the beginning of an ordinary file, or of a disk. */
+function checkKind(stat: Stats, name: string): void {
+  if (stat.isCharacterDevice()) return;
+  throw new HoldfastError('ERR_TOKEN_NOT_FOUND', `there is no ${name}: that is no character device and no socket`, {
+    hint: 'name the TPM as /dev/tpmrm0, or the socket of a TPM in software (native-notes/tpm.md)',
+  });
+}
+
+/** One `write` for each command, then the response (Linux, Documentation/security/tpm). The file is ours from then on. */
+export function deviceConnection(file: promises.FileHandle, name: string): Connection {
   let closed = false;
   return {
     async send(command) {

@@ -162,6 +162,7 @@ export async function whenFree<T>(name: string, signal: AbortSignal, open: () =>
       return await open();
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof HoldfastError) throw error;
       const isBusy = BUSY.includes(systemCodeOf(error) ?? '');
       if (!isBusy || performance.now() - start > PATIENCE) throw unreachable(name, error);
       await sleep(PAUSE * (0.5 + Math.random()), signal);
