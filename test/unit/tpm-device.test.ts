@@ -105,6 +105,18 @@ const command = Buffer.from('80010000000c0000017b0008', 'hex');
     await expect(connection.send(command)).rejects.toMatchObject({ code: 'ERR_TOKEN_FAILED' });
   });
 
+  test('that is silent: who hangs up waits no longer', async () => {
+    const connection = await connected();
+    const rest = await open(fifo, 'r+');
+    // It says that it is longer than what comes.
+    const sending = connection.send(Buffer.from('800100000010000000000008', 'hex'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    connection.close();
+    await expect(sending).rejects.toMatchObject({ code: 'ERR_TOKEN_FAILED' });
+    await rest.write(Buffer.alloc(4));
+    await rest.close();
+  });
+
   test('is opened by its path', async () => {
     const connection = await pathDevice('/dev/null').connect(signal);
     await expect(connection.send(command)).rejects.toMatchObject({ message: expect.stringContaining('said nothing') });

@@ -1,6 +1,6 @@
-import { constants, promises, type Stats } from 'node:fs';
+import { constants, promises, type Stats, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { HoldfastError, systemCodeOf } from '../../errors.ts';
+import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
 import { lost, socketDevice, unreachable, whenFree } from './socket.ts';
 import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transport.ts';
 
@@ -10,7 +10,8 @@ import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transp
  */
 export function pathDevice(path: string): Device {
   const name = `TPM at ${path}`;
-  const managed = /^tpmrm\d+$/.test(basename(path));
+  // A kernel's: the socket of a TPM in software has none, whatever it is called.
+  const managed = /^tpmrm\d+$/.test(basename(path)) && !isSocket(path);
   return {
     name,
     managed,
@@ -23,6 +24,15 @@ export function pathDevice(path: string): Device {
       return whenFree(name, signal, () => openDevice(path, name));
     },
   };
+}
+
+/** @returns false also for what cannot be looked at: who connects learns why */
+function isSocket(path: string): boolean {
+  try {
+    return statSync(path).isSocket();
+  } catch {
+    return false;
+  }
 }
 
 async function openDevice(path: string, name: string): Promise<Connection> {
@@ -45,27 +55,41 @@ function checkKind(stat: Stats, name: string): void {
   });
 }
 
-/** One `write` for each command, then the response (Linux, Documentation/security/tpm). The file is ours from then on. */
+/**
+ * One `write` for each command, then the response (Linux, Documentation/security/tpm). The file is ours from then on.
+ *
+ * A read that has begun cannot be stopped: when it is closed meanwhile, the file itself follows once the driver has answered.
+ */
 export function deviceConnection(file: promises.FileHandle, name: string): Connection {
   let closed = false;
+  let hangUp = (): void => {};
+  const exchange = async (command: Uint8Array): Promise<Buffer> => {
+    await file.write(command, 0, command.length, null);
+    return readResponse(file);
+  };
   return {
     async send(command) {
-      if (closed) throw lost(name, 'the connection was closed');
+      if (closed) throw lost(name, CLOSED);
+      const hungUp = new Promise<never>((_, reject) => {
+        hangUp = () => reject(new Error(CLOSED));
+      });
       try {
-        await file.write(command, 0, command.length, null);
-        return await readResponse(file);
+        return await Promise.race([exchange(command), hungUp]);
       } catch (error) {
-        throw lost(name, systemCodeOf(error) ?? (error as Error).message, error);
+        throw lost(name, systemCodeOf(error) ?? messageOf(error), error);
       }
     },
     close() {
       if (closed) return;
       closed = true;
+      hangUp();
       // It was only asked: nothing can be lost.
       file.close().catch(() => {});
     },
   };
 }
+
+const CLOSED = 'the connection was closed';
 
 async function readResponse(file: promises.FileHandle): Promise<Buffer> {
   const buffer = Buffer.alloc(LONGEST_RESPONSE);

@@ -1,4 +1,4 @@
-import { orAborted } from '../../limits.ts';
+import { onAbort, orAborted } from '../../limits.ts';
 import { flush, handles, startup } from './commands.ts';
 import { HT } from './constants.ts';
 import { type Tpm, tpmOver } from './execute.ts';
@@ -23,7 +23,7 @@ const LINGER = 20;
 /** Milliseconds after which others get their turn there, however busy we are. */
 const TURN = 1000;
 /** Milliseconds that a command which nobody waits for any more may take before the connection is cut. */
-const GRACE = 2000;
+const GRACE = 1000;
 
 interface HoldOptions<T> {
   /** Told when what others had left in a full TPM was flushed. */
@@ -102,11 +102,13 @@ export function holdOn<T>(
 
   /** A kernel flushes what a connection had loaded. */
   async function clear(tpm: Tpm, made: Connection): Promise<void> {
+    const cut = setTimeout(() => made.close(), GRACE);
     try {
       if (!device.managed) await flushAll(tpm);
     } catch {
       // The connection is lost, or the TPM was reset: then there is nothing to flush.
     } finally {
+      clearTimeout(cut);
       made.close();
       if (connection === made) connection = undefined;
     }
@@ -117,19 +119,37 @@ export function holdOn<T>(
     return work(held.value, held.tpm);
   }
 
-  async function turn<R>(work: (held: T, tpm: Tpm) => Promise<R>, signal: AbortSignal): Promise<R> {
-    signal.throwIfAborted();
-    current = signal;
-    if (!device.managed && held && Date.now() - held.since > TURN) await detach();
+  async function twice<R>(work: (held: T, tpm: Tpm) => Promise<R>, signal: AbortSignal): Promise<R> {
     const wasHeld = held !== undefined;
     try {
       return await once(work, signal);
     } catch (error) {
-      if (held && (await madeRoom(error, held.tpm))) return once(work, signal);
-      if (!(error instanceof LostError || isGone(error))) throw error;
+      const hasRoom = held !== undefined && (await madeRoom(error, held.tpm));
+      const mayHelp = hasRoom || (wasHeld && (error instanceof LostError || isGone(error)));
+      if (!mayHelp || signal.aborted) throw error;
       await detach();
-      if (!wasHeld || signal.aborted) throw error;
       return once(work, signal);
+    }
+  }
+
+  async function turn<R>(work: (held: T, tpm: Tpm) => Promise<R>, signal: AbortSignal): Promise<R> {
+    signal.throwIfAborted();
+    current = signal;
+    let cut: NodeJS.Timeout | undefined;
+    const stop = onAbort(signal, () => {
+      cut = setTimeout(() => connection?.close(), GRACE);
+    });
+    try {
+      if (!device.managed && held && Date.now() - held.since > TURN) await detach();
+      return await twice(work, signal);
+    } catch (error) {
+      // No refusal is proven, and after an answer that was damaged the TPM's nonce is another than ours (Part 1 §19.6.3):
+      // in such a session the right authValue fails, and is counted.
+      await detach();
+      throw error;
+    } finally {
+      stop();
+      clearTimeout(cut);
     }
   }
 
