@@ -37,12 +37,24 @@ describe('which TPM', () => {
   });
 
   test.each([
+    ['tpm:?device=/dev/a%00b%1B', {}],
+    ['tpm:', { TPM_DEVICE: '/dev/a\u0000b\u001b' }],
+    ['tpm:', { TPM2TOOLS_TCTI: 'swtpm:path=/a\u0000b\u001b' }],
+    ['tpm:', { TPM2TOOLS_TCTI: 'swtpm:host=a\u0000b\u001b' }],
+  ])('%j with %j: a name that can be shown', (uri, env) => {
+    expect(deviceOf(parseKeyUri(uri), env).name).toMatch(/^TPM at [\x20-\x7e\ufffd]+$/);
+  });
+
+  test.each([
     ['tpm:?tcp=127.0.0.1', {}, 'ERR_URI_INVALID'],
     ['tpm:?tcp=127.0.0.1:0', {}, 'ERR_URI_INVALID'],
     ['tpm:?tcp=::1:70', {}, 'ERR_URI_INVALID'],
     ['tpm:?tcp=a:70000', {}, 'ERR_URI_INVALID'],
     ['tpm:?tcp=a:1&device=/dev/tpm0', {}, 'ERR_URI_INVALID'],
     ['tpm:', { TPM2TOOLS_TCTI: 'tabrmd:bus_type=session' }, 'ERR_OPTION_INVALID'],
+    ['tpm:', { TPM2TOOLS_TCTI: 'swtpm:port=abc' }, 'ERR_OPTION_INVALID'],
+    ['tpm:', { TPM2TOOLS_TCTI: 'mssim:port=' }, 'ERR_OPTION_INVALID'],
+    ['tpm:', { TPM2TOOLS_TCTI: 'swtpm:host=a,port=65536' }, 'ERR_OPTION_INVALID'],
   ])('%s with %j is refused', (uri, env, code) => {
     expect(thrownBy(() => deviceOf(parseKeyUri(uri), env))).toMatchObject({ code });
   });
@@ -201,6 +213,23 @@ describe('a stream', () => {
     expect(answer.toString('hex')).toBe('80010000000c000000000008');
     const framed = await answerTo(MSSIM, '0000000a', '80010000000a00000000', '00000000');
     expect(framed.toString('hex')).toBe('80010000000a00000000');
+  });
+
+  test('what was framed is wiped once it is written', async () => {
+    const stream = new PassThrough();
+    let copy: Uint8Array | undefined;
+    stream.write = ((bytes: Buffer, written?: () => void) => {
+      copy = bytes;
+      written?.();
+      return true;
+    }) as never;
+    const sent = Buffer.from(command);
+    const connection = connectionOver(stream, 'TPM', MSSIM);
+    const sending = connection.send(sent);
+    expect(copy?.some((octet) => octet !== 0)).toBe(false);
+    expect(sent.equals(command)).toBe(true);
+    connection.close();
+    await expect(sending).rejects.toMatchObject({ code: 'ERR_TOKEN_FAILED' });
   });
 
   test.each([

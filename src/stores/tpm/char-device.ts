@@ -1,6 +1,7 @@
 import { constants, promises, type Stats, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
+import { printable } from '../../read-file.ts';
 import { lost, socketDevice, unreachable, whenFree } from './socket.ts';
 import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transport.ts';
 
@@ -9,7 +10,7 @@ import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transp
  * resource manager, `/dev/tpm0` takes one program at a time.
  */
 export function pathDevice(path: string): Device {
-  const name = `TPM at ${path}`;
+  const name = `TPM at ${printable(path)}`;
   // A kernel's: the socket of a TPM in software has none, whatever it is called.
   const managed = /^tpmrm\d+$/.test(basename(path)) && !isSocket(path);
   return {

@@ -37,8 +37,10 @@ export function deviceOf({ query }: KeyUri, env: NodeJS.ProcessEnv = process.env
   return env.TPM2TOOLS_TCTI ? tctiDevice(env.TPM2TOOLS_TCTI) : pathDevice(USUAL);
 }
 
+type HostAndPort = Exclude<Place, { readonly path: string }>;
+
 /** `127.0.0.1:2321`, `[::1]:2321`. */
-function addressIn(text: string): Place | undefined {
+function addressIn(text: string): HostAndPort | undefined {
   const [, bracketed, bare, digits = ''] = /^(?:\[([0-9a-f:.]+)\]|([^:/[\]\s]+)):(\d{1,5})$/i.exec(text) ?? [];
   const host = bracketed ?? bare;
   const port = Number(digits);
@@ -65,8 +67,12 @@ function tctiDevice(tcti: string): Device {
   );
   const path = settings.get('path');
   if (path) return socketDevice({ path }, framing);
-  return socketDevice(
-    { host: settings.get('host') ?? '127.0.0.1', port: Number(settings.get('port') ?? 2321) || 2321 },
-    framing,
-  );
+  const port = settings.get('port') ?? '2321';
+  const place = addressIn(`127.0.0.1:${port}`);
+  if (!place) {
+    throw new HoldfastError('ERR_OPTION_INVALID', `TPM2TOOLS_TCTI names a port that is none: ${printable(port)}`, {
+      hint: `set it to ${name}:host=127.0.0.1,port=2321`,
+    });
+  }
+  return socketDevice({ ...place, host: settings.get('host') ?? '127.0.0.1' }, framing);
 }

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { HoldfastError, messageOf, systemCodeOf } from '../../errors.ts';
 import { onAbort, sleep } from '../../limits.ts';
+import { printable } from '../../read-file.ts';
 import { u8, u32 } from './bytes.ts';
 import { type Connection, type Device, HEADER, LONGEST_RESPONSE } from './transport.ts';
 
@@ -88,7 +89,9 @@ export function connectionOver(stream: Duplex, name: string, framing: Framing = 
         if (waiting) return reject(new Error('a TPM takes one command at a time'));
         waiting = { resolve, reject };
         timer.refresh();
-        stream.write(framing.wrap(command));
+        const wrapped = framing.wrap(command);
+        // A password may stand in it, and a copy is ours to wipe.
+        stream.write(wrapped, () => wrapped !== command && wrapped.fill(0));
       }),
     close(): void {
       clearTimeout(timer);
@@ -114,7 +117,9 @@ export const lost = (name: string, why: string, cause?: unknown): LostError =>
 export type Place = { readonly path: string } | { readonly host: string; readonly port: number };
 
 export const placeInWords = (place: Place): string =>
-  'path' in place ? place.path : `${place.host.includes(':') ? `[${place.host}]` : place.host}:${place.port}`;
+  'path' in place
+    ? printable(place.path)
+    : `${printable(place.host.includes(':') ? `[${place.host}]` : place.host)}:${place.port}`;
 
 /**
  * A TPM in software. It serves one connection at a time; the next one waits in the queue of the system, which for a Unix
