@@ -108,7 +108,7 @@ export async function sign(
 /** What protects the secret between us and the TPM: a salt, encrypted to one of its keys. */
 export interface Salt {
   readonly key: Entity;
-  /** Wiped when the session is started. */
+  /** Wiped when the session is started, or is not. */
   readonly bytes: Buffer;
   /** `TPM2B_ENCRYPTED_SECRET`, without its size. */
   readonly encrypted: Buffer;
@@ -127,23 +127,27 @@ export async function startSession(
 ): Promise<Session> {
   const hash = hashOf(algorithm) as Hash;
   const nonceCaller = tpm.random(hash.size);
-  const { handle, parameters } = await tpm.run({
-    code: CC.StartAuthSession,
-    handles: [salt?.key ?? { handle: RH.NULL }, { handle: RH.NULL }],
-    parameters: Buffer.concat([
-      sized(nonceCaller),
-      sized(salt?.encrypted),
-      u8(SE[kind]),
-      ...[ALG.AES, 128, ALG.CFB, algorithm].map(u16),
-    ]),
-    loads: true,
-  });
-  const nonceTpm = Buffer.from(parameters.sized());
-  parameters.end();
-  // Part 1 §19.6.8: without salt and binding the session has no key.
-  const key = salt ? kdfa(hash, salt.bytes, 'ATH', nonceTpm, nonceCaller, hash.size * 8) : Buffer.alloc(0);
-  salt?.bytes.fill(0);
-  return { handle, hash, key, nonceTpm };
+  try {
+    const { handle, parameters } = await tpm.run({
+      code: CC.StartAuthSession,
+      handles: [salt?.key ?? { handle: RH.NULL }, { handle: RH.NULL }],
+      parameters: Buffer.concat([
+        sized(nonceCaller),
+        sized(salt?.encrypted),
+        u8(SE[kind]),
+        ...[ALG.AES, 128, ALG.CFB, algorithm].map(u16),
+      ]),
+      loads: true,
+    });
+    const nonceTpm = Buffer.from(parameters.sized());
+    parameters.end();
+    // Part 1 §19.6.8: without salt and binding the session has no key.
+    const key = salt ? kdfa(hash, salt.bytes, 'ATH', nonceTpm, nonceCaller, hash.size * 8) : Buffer.alloc(0);
+    tpm.keys.push(key);
+    return { handle, hash, key, nonceTpm };
+  } finally {
+    salt?.bytes.fill(0);
+  }
 }
 
 /** TPM2_PolicySecret, §23.4, in a trial session: nothing comes of it but whether the authValue is right. */

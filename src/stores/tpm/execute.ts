@@ -17,7 +17,7 @@ export interface Entity {
 export interface Session {
   readonly handle: number;
   readonly hash: Hash;
-  /** Empty when it was neither salted nor bound. Wiped when the session is ended. */
+  /** Empty when it was neither salted nor bound. Wiped with the session, or with the connection. */
   readonly key: Buffer;
   /** The newest of the TPM's nonces. */
   nonceTpm: Buffer;
@@ -57,6 +57,8 @@ export interface Tpm {
   run(command: Command): Promise<Answer>;
   /** Handles of what was loaded and not flushed. */
   readonly loaded: Set<number>;
+  /** Those of the sessions that were started here: who hangs up wipes them. */
+  readonly keys: Buffer[];
   /** Makes nonces and salts. */
   readonly random: (size: number) => Buffer;
 }
@@ -77,6 +79,7 @@ export function tpmOver(
   const loaded = new Set<number>();
   return {
     loaded,
+    keys: [],
     random,
     async run(command) {
       if (command.code !== CC.FlushContext) signal().throwIfAborted();

@@ -25,11 +25,9 @@ const TURN = 1000;
 /** Milliseconds that a command which nobody waits for any more may take before the connection is cut. */
 const GRACE = 1000;
 
-interface HoldOptions<T> {
+interface HoldOptions {
   /** Told when what others had left in a full TPM was flushed. */
   readonly cleared?: () => void;
-  /** Told of what is not loaded any more. */
-  readonly unloaded?: (value: T) => void;
 }
 
 interface Held<T> {
@@ -47,11 +45,7 @@ interface Held<T> {
  *
  * @param load what it had loaded when it fails is flushed
  */
-export function holdOn<T>(
-  device: Device,
-  load: (tpm: Tpm) => Promise<T>,
-  { cleared, unloaded }: HoldOptions<T> = {},
-): Hold<T> {
+export function holdOn<T>(device: Device, load: (tpm: Tpm) => Promise<T>, { cleared }: HoldOptions = {}): Hold<T> {
   let held: Held<T> | undefined;
   let current: AbortSignal | undefined;
   let connection: Connection | undefined;
@@ -97,7 +91,6 @@ export function holdOn<T>(
     held = undefined;
     if (!last) return;
     await clear(last.tpm, last.connection);
-    unloaded?.(last.value);
   }
 
   /** A kernel flushes what a connection had loaded. */
@@ -110,6 +103,7 @@ export function holdOn<T>(
     } finally {
       clearTimeout(cut);
       made.close();
+      for (const key of tpm.keys) key.fill(0);
       if (connection === made) connection = undefined;
     }
   }

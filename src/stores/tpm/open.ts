@@ -34,7 +34,6 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
           message: `the ${device.name} was full: what other programs had left loaded was flushed`,
           hint: 'use /dev/tpmrm0, or flush what tpm2-tools leave (tpm2_flushcontext -t -l)',
         }),
-      unloaded: ({ session }) => session?.key.fill(0),
     });
     const close = async (): Promise<void> => {
       await hold.close();
