@@ -1,6 +1,6 @@
 import { HoldfastError } from '../../errors.ts';
 import { mayAbort, within } from '../../limits.ts';
-import { checkHash, checkMessage } from '../../option-types.ts';
+import { checkHash, checkMessage, timeOf } from '../../option-types.ts';
 import { findRuntimeDir } from '../../runtime-dir.ts';
 import { asksPerson, type SecretSource } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
@@ -82,6 +82,7 @@ async function inChild<T>(
 ): Promise<T> {
   const address = readAddress(uri, { ...options, notify: undefined }, OBJECT_TYPES); // to warn is the child's
   const { source, asked } = secretFor(address, options);
+  const now = options.now && timeOf(options).getTime();
   return within(options, what, async (signal) => {
     // Processes that cannot tell each other which PINs were refused have to try one after the other.
     const isAlone = findRuntimeDir().path === undefined;
@@ -95,7 +96,6 @@ async function inChild<T>(
         return await use(box, (name, chain = []) => {
           const { scheme, path, query } = uri;
           const { purpose, allowCommands, login, keyType } = options;
-          const now = options.now?.().getTime();
           const call: Omit<Call, 'id'> = {
             do: 'call',
             name,
@@ -126,12 +126,15 @@ function secretFor(
 ): { source: SecretSource | undefined; asked: Call['options']['secret'] } {
   const source = secret ?? pin;
   if (source === undefined) return { source, asked: undefined };
-  const origin = typeof source === 'function' ? source.origin : undefined;
+  const origin = (typeof source === 'function' && source.origin) || undefined;
   const isNamed = origin !== undefined && origin.kind === pin?.origin?.kind && origin.name === pin.origin.name;
   const isOurs =
     origin?.kind === 'variable' || origin?.kind === 'descriptor' || OF_THIS_PROCESS.test(origin?.name ?? '');
   if (isNamed && !isOurs) return { source: undefined, asked: undefined };
-  return { source, asked: { interactive: asksPerson(source), origin } };
+  return {
+    source,
+    asked: { interactive: asksPerson(source), origin: origin && { kind: origin.kind, name: origin.name } },
+  };
 }
 
 /** Files that are others in another process (proc(5), fd(4)). */

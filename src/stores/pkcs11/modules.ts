@@ -63,8 +63,8 @@ export interface Failing {
   readonly use: 'read' | 'open' | 'sign';
   /** Until when it is left alone, milliseconds on a clock that nobody sets; undefined while all may use it. */
   readonly until: number | undefined;
-  /** Somebody tries whether it is back. */
-  readonly probing: boolean;
+  /** Since when somebody tries whether it is back, on that clock; undefined while nobody does. */
+  readonly probing: number | undefined;
   readonly error: HoldfastError;
 }
 
