@@ -29,16 +29,16 @@ describe('options at the door of the PKCS#11 store', () => {
   ])('%s of a wrong type is refused by every function: %j', async (name, wrong) => {
     const options = { ...wrong, keyType: 'P-256' } as OpenOptions & { keyType: 'P-256' };
     const calls = [
-      pkcs11.open(uri, options),
-      pkcs11.readCertificates(uri, options),
-      pkcs11.list(uri, options),
-      pkcs11.create(uri, options),
-      pkcs11.putCertificate(uri, [], options),
-      pkcs11.removeCertificate(uri, options),
-      pkcs11.retryPin(uri, options),
+      () => pkcs11.open(uri, options),
+      () => pkcs11.readCertificates(uri, options),
+      () => pkcs11.list(uri, options),
+      () => pkcs11.create(uri, options),
+      () => pkcs11.putCertificate(uri, [], options),
+      () => pkcs11.removeCertificate(uri, options),
+      () => pkcs11.retryPin(uri, options),
     ];
     for (const call of calls) {
-      const error = await failure(call);
+      const error = await failure(call());
       expect([error.code, error.message]).toEqual(['ERR_OPTION_INVALID', expect.stringContaining(`"${name}"`)]);
     }
   });
