@@ -2,7 +2,7 @@ import { type Certificate, checkLeaf, parseCertificate, readCertificates } from 
 import { buildChain, preference } from './chain.ts';
 import { HoldfastError, messageOf } from './errors.ts';
 import { orAborted, within } from './limits.ts';
-import { checkOptions } from './option-types.ts';
+import { checkOptions, timeOf } from './option-types.ts';
 import { printable } from './read-file.ts';
 import type { HashName, Signer } from './signer.ts';
 import { openKey, storeOf } from './stores/index.ts';
@@ -47,7 +47,7 @@ export interface Identity {
  */
 export async function withIdentity<T>(init: IdentityOptions, use: (identity: Identity) => Promise<T>): Promise<T> {
   const options = sayingOnce(withUris(checkOptions(init)));
-  const now = options.now?.() ?? new Date();
+  const now = timeOf(options);
   const keyUri = keyUriOf(options);
   // What is named as both is opened once, as the key: PKCS#12 wants its passphrase for either.
   const beside = keyUri !== undefined && isUri(options.certificate) && String(keyUri) === String(options.certificate);

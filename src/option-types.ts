@@ -102,6 +102,31 @@ export function checkOptions<T extends object>(options: T): T {
   return given;
 }
 
+/**
+ * Of the options of a door that has others besides.
+ *
+ * @throws {HoldfastError} `ERR_OPTION_INVALID` for a value of the wrong type
+ */
+export function checkOptionTypes(options: object): void {
+  if (!isObject(options)) throw wrongType('the options', 'an object');
+  checkTypes(options, OPTIONS, '');
+}
+
+/** What time the option "now" says it is. @throws {HoldfastError} `ERR_OPTION_INVALID` */
+export function timeOf({ now }: { readonly now?: (() => Date) | undefined }): Date {
+  let time: unknown;
+  try {
+    time = now?.() ?? new Date();
+  } catch (cause) {
+    throw new HoldfastError('ERR_OPTION_INVALID', 'the function that is the option "now" failed', {
+      hint: 'look at the cause: that is what the function threw',
+      cause,
+    });
+  }
+  if (time instanceof Date && !Number.isNaN(time.getTime())) return time;
+  throw wrongType('what the option "now" returns', 'a valid Date');
+}
+
 /** Refuse an option that would do nothing, in silence: a mistyped one would be missed later and elsewhere. */
 function checkNames(given: object): void {
   const strange = Object.entries(given).find(([name, value]) => value !== undefined && !OPTIONS.has(name));

@@ -3,7 +3,7 @@ import { HoldfastError } from './errors.ts';
 import { protocolOf } from './http.ts';
 import { type IdentityOptions, withIdentity, withUris } from './identity.ts';
 import { interrupted } from './limits.ts';
-import { checkOptions } from './option-types.ts';
+import { checkOptions, timeOf } from './option-types.ts';
 import { type Grant, requestSession, rootsOf } from './session.ts';
 import type { Credentials } from './session-answer.ts';
 
@@ -75,7 +75,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 export function fromRolesAnywhere(options: RolesAnywhereInit): RolesAnywhereProvider {
   const init = withUris(checkOptions(options)); // once: what came out of a pipe stays with its URI
   checkSession(init);
-  const now = (): number => (init.now?.() ?? new Date()).getTime();
+  const now = (): number => timeOf(init).getTime();
   const stop = new AbortController();
   const signal = init.signal ? AbortSignal.any([init.signal, stop.signal]) : stop.signal;
   let held: { credentials: Credentials; refreshAt: number; expires: number; life: number } | undefined;

@@ -213,9 +213,26 @@ export async function withSecret<T>(
 
 /** Refuse what a secret can never be. @throws {HoldfastError} `ERR_OPTION_INVALID` */
 export function checkSecretSource(source: unknown): asserts source is SecretSource | undefined {
-  if (source === undefined || typeof source === 'string' || typeof source === 'function') return;
-  if (source instanceof Uint8Array) return;
+  if (typeof source === 'function') return checkOrigin(source);
+  if (source === undefined || typeof source === 'string' || source instanceof Uint8Array) return;
   throw notASecret('a secret is a string, bytes, or a function that returns one');
+}
+
+/** It stands in records and in errors, and crosses to another process. */
+function checkOrigin(source: object): void {
+  let cause: unknown;
+  try {
+    const { origin } = source as { readonly origin?: unknown };
+    if (origin === undefined || origin === null) return;
+    const { kind, name } = origin as Partial<Record<keyof SecretOrigin, unknown>>;
+    if (typeof kind === 'string' && typeof name === 'string') return;
+  } catch (thrown) {
+    cause = thrown;
+  }
+  throw new HoldfastError('ERR_OPTION_INVALID', 'the "origin" of the function that is the option "secret" is none', {
+    hint: 'give an object with kind and name, both text, or leave it out',
+    cause,
+  });
 }
 
 const notASecret = (message: string): HoldfastError =>

@@ -2,7 +2,7 @@ import { verify } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import pkcs11js from 'pkcs11js';
 import { askPerson } from '../../src/secret.ts';
 import * as pkcs11 from '../../src/stores/pkcs11/index.ts';
@@ -45,6 +45,7 @@ describeFaulty('a child process that hangs or is killed', () => {
     writeFileSync(pinFile, token.pin, { mode: 0o600 });
     fault = faultOn(token);
     await inChild.create(parseKeyUri(uriOf('web')), { keyType: 'P-256' });
+    fault.reset();
   });
   afterAll(() => token.remove());
   afterEach(async () => {
@@ -172,5 +173,48 @@ describeFaulty('a child process that hangs or is killed', () => {
     expect((await failure(open({ secret }))).message).toContain('has refused this PIN before');
     expect(fault.wrongPins()).toBe(1);
     await (await open()).close();
+  });
+
+  describe('what becomes of a PIN is known to the next process before it sends its own', () => {
+    const wrong = (): string => `wrong${token.pin.slice(5)}`;
+    const asked = askPerson(wrong); // other processes of the user do not hear of it
+
+    test('also while the login of somebody who has gone is under way', async () => {
+      fault.rules('C_Login delay=1000', 'tries 3');
+      const stop = new AbortController();
+      const opening = failure(open({ secret: asked, signal: stop.signal }));
+      await came('C_Login');
+      stop.abort();
+      const next = failure(open({ secret: asked }));
+      expect((await opening).code).toBe('ERR_INTERRUPTED');
+      expect((await next).message).toContain('has refused this PIN before');
+      expect([fault.calls('C_Login').came, fault.wrongPins()]).toEqual([1, 1]);
+      await (await open()).close();
+    });
+
+    test('of many that begin together one sends it', async () => {
+      fault.rules('C_Login delay=100', 'tries 9');
+      const errors = await Promise.all(Array.from({ length: 4 }, () => failure(open({ secret: asked }))));
+      expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['ERR_SECRET_WRONG']));
+      expect([fault.calls('C_Login').came, fault.wrongPins()]).toEqual([1, 1]);
+      await (await open()).close();
+    });
+
+    test('one that waits for its secret, and one that is gone in a login, keep nobody away', async () => {
+      const stop = new AbortController();
+      const waiting = failure(open({ secret: () => new Promise(() => {}), signal: stop.signal }));
+      await (await open({ deadline: 8000 })).close();
+      fault.rules('C_Login delay=60000');
+      const dying = failure(open());
+      await came('C_Login', 2);
+      const pid = newestChild();
+      fault.rules();
+      const next = open({ deadline: 8000 });
+      process.kill(pid, 'SIGKILL');
+      expect((await dying).code).toBe('ERR_STORE_CRASHED');
+      await (await next).close();
+      stop.abort();
+      expect((await waiting).code).toBe('ERR_INTERRUPTED');
+    });
   });
 });

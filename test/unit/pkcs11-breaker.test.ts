@@ -1,15 +1,13 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { type ErrorCode, HoldfastError } from '../../src/errors.ts';
-import { askPerson } from '../../src/secret.ts';
-import { sparing, type Use } from '../../src/stores/pkcs11/breaker.ts';
-import { registry } from '../../src/stores/pkcs11/modules.ts';
+import { sparing } from '../../src/stores/pkcs11/breaker.ts';
+import { type Failing, registry } from '../../src/stores/pkcs11/modules.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { failure } from '../stores/conformance.ts';
 
 const uri = parseKeyUri('pkcs11:token=prod;object=web?module-path=/x.so&pin-value=1234');
-const READ: Use = { use: 'read', options: {} };
-const OPEN: Use = { use: 'open', options: {} };
-const SIGN: Use = { use: 'sign', options: {} };
+type Use = Failing['use'];
+const [READ, OPEN, SIGN] = ['read', 'open', 'sign'] as const;
 
 let now = 0;
 let random = 0;
@@ -63,6 +61,56 @@ describe('the circuit breaker of a token', () => {
     expect(await probe).toBe('done');
     expect(registry().failing.size).toBe(0);
     expect(await codes(SIGN, 'ERR_TOKEN_FAILED', 3)).toEqual(Array(3).fill('ERR_TOKEN_FAILED'));
+  });
+
+  describe('one that tries and hangs', () => {
+    const hang = (): { end: (error?: Error) => void; done: Promise<string> } => {
+      let end: (error?: Error) => void = () => {};
+      const work = new Promise<string>((resolve, reject) => {
+        end = (error) => (error ? reject(error) : resolve('done'));
+      });
+      const done = sparing(uri, SIGN, () => work, surroundings);
+      for (const one of [work, done]) one.catch(() => {});
+      return { done, end };
+    };
+    const down = new HoldfastError('ERR_TOKEN_FAILED', 'the token does not answer');
+    beforeEach(async () => {
+      await codes(SIGN, 'ERR_TOKEN_FAILED', 3);
+      now += 500;
+    });
+
+    test('keeps the others away for two seconds, then another one tries', async () => {
+      hang();
+      now += 1999;
+      expect((await failure(use(SIGN))).code).toBe('ERR_TOKEN_RESTING');
+      now += 1;
+      hang();
+      expect((await failure(use(SIGN))).code).toBe('ERR_TOKEN_RESTING');
+      now += 2000;
+      expect(await use(SIGN)).toBe('done');
+      expect(registry().failing.size).toBe(0);
+    });
+
+    test('and comes back late: what it found counts as long as no other one found anything', async () => {
+      const first = hang();
+      now += 2000;
+      const second = hang();
+      first.end();
+      await first.done;
+      expect(registry().failing.size).toBe(0);
+      second.end(down);
+      await failure(second.done);
+      expect([...registry().failing.values()]).toEqual([]);
+    });
+
+    test('and fails late: those who tried together count once', async () => {
+      const first = hang();
+      now += 2000;
+      const second = hang();
+      for (const { end } of [first, second]) end(down);
+      await Promise.all([failure(first.done), failure(second.done)]);
+      expect([...registry().failing.values()]).toMatchObject([{ failures: 4, probing: undefined }]);
+    });
   });
 
   test('each failure more doubles the time, up to two seconds, less a quarter at most', async () => {
@@ -130,8 +178,8 @@ describe('the circuit breaker of a token', () => {
     ['ERR_KEY_NOT_FOUND', OPEN],
     ['ERR_KEY_CLOSED', SIGN],
     ['ERR_TOKEN_NOT_FOUND', OPEN],
-    ['ERR_SIGNING_TIMEOUT', { ...SIGN, attended: true }],
-    ['ERR_SIGNING_TIMEOUT', { use: 'open', options: { secret: askPerson(() => '') } }],
+    ['ERR_SIGNING_TIMEOUT', SIGN],
+    ['ERR_SIGNING_TIMEOUT', OPEN],
   ])('%s does not count', async (code, how) => {
     expect(await codes(how, code, 9)).toEqual(Array(9).fill(code));
     // Nor does it end anything, or keep the place of who tries.
@@ -142,7 +190,6 @@ describe('the circuit breaker of a token', () => {
   });
 
   test.each<[ErrorCode, Use]>([
-    ['ERR_SIGNING_TIMEOUT', SIGN],
     ['ERR_TOKEN_NOT_FOUND', SIGN],
     ['ERR_MODULE_FAILED', OPEN],
     ['ERR_MODULE_FAILED', READ],

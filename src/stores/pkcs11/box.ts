@@ -17,6 +17,7 @@ import {
 import { learn } from './known-pins.ts';
 import { type Answer, type CallName, gathering, SECRETS, type ToChild, type ToParent, VERSION } from './messages.ts';
 import { received, sendable } from './sent-error.ts';
+import { turnsOf } from './turns.ts';
 
 /** Milliseconds that a child has to end once it was told to, or to finish what must not be left undone. */
 export const GRACE = 2000;
@@ -125,6 +126,7 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
 
   function fail(error: HoldfastError): void {
     lost ??= error;
+    turns.end();
     for (const { reject } of pending.values()) reject(lost);
     for (const timer of abandoned.values()) clearTimeout(timer);
     pending.clear();
@@ -148,6 +150,8 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
       else for (const { id } of messages as readonly { id?: number }[]) pending.get(id ?? 0)?.reject(unsendable());
     }
   }
+
+  const turns = turnsOf((refused) => send({ do: 'turn', refused }));
 
   /** This process may end while a key is open, but not while it waits for an answer or an end. */
   function hold(): void {
@@ -175,6 +179,7 @@ export async function startBox({ childPath, env, source, notify, of }: BoxOption
       isReady = true;
     } else if (message.is === 'notice') tell(message.notice);
     else if (message.is === 'login') loggingIn = message.underWay;
+    else if (message.is === 'turn' || message.is === 'left') turns.hear(message);
     else if (message.is === 'asking') void answer(message);
     else if (message.is !== 'done' && message.is !== 'failed') throw new Error();
     else {

@@ -1,7 +1,5 @@
 import { HoldfastError } from '../../errors.ts';
-import { asksPerson } from '../../secret.ts';
 import type { KeyUri } from '../../uri.ts';
-import type { OpenOptions } from '../store.ts';
 import { type Failing, registry } from './modules.ts';
 
 /** A clock that nobody sets, and chance; passed in where a test needs them. */
@@ -23,26 +21,22 @@ const MOST = 3;
  */
 const COOLING = { first: 500, last: 2000 } as const;
 
+/** Milliseconds for which one call keeps the others away: it may hang, or wait for a person. */
+const PROBING: number = COOLING.last;
+
 /** How much a use shows of a token, if it works: certificates and lists are read without a login. */
 const SHOWS = { read: 0, open: 1, sign: 2 } as const;
 
-/** The use of a token, and whom it costs something. */
-export interface Use {
-  readonly use: Failing['use'];
-  readonly options: Pick<OpenOptions, 'secret'>;
-  /** Each signature costs a person something. */
-  readonly attended?: boolean;
-}
-
 /**
  * Use a token, unless it has failed time and again: then it is left alone for a while, and one at a time tries whether it
- * is back. What fails together counts once. A refused PIN, an interruption, a mistake of the caller do not count.
+ * is back. What fails together counts once. A refused PIN, an interruption, a mistake of the caller do not count. Nor does a
+ * deadline: it may have been too short, or passed while a secret was awaited, and who waited for it has hammered nothing.
  *
  * @throws {HoldfastError} `ERR_TOKEN_RESTING`, and what `work` throws
  */
 export async function sparing<T>(
   uri: KeyUri,
-  use: Use,
+  use: Failing['use'],
   work: () => Promise<T>,
   surroundings: Surroundings = REAL,
 ): Promise<T> {
@@ -54,14 +48,14 @@ export async function sparing<T>(
   try {
     const result = await work();
     // What shows less than what failed does not show that it is well again.
-    if (begun && SHOWS[use.use] >= SHOWS[begun.use] && failing.get(key) === begun) failing.delete(key);
+    if (begun && SHOWS[use] >= SHOWS[begun.use] && isStill(failing.get(key), begun)) failing.delete(key);
     return result;
   } catch (error) {
     note(uri, use, error, begun, surroundings);
     throw error;
   } finally {
     const now = failing.get(key);
-    if (now === begun && begun?.probing) failing.set(key, { ...begun, probing: false });
+    if (now === begun && begun?.probing !== undefined) failing.set(key, { ...begun, probing: undefined });
   }
 }
 
@@ -70,17 +64,29 @@ export async function sparing<T>(
  *
  * @param begun what was known when it began
  */
-export function note(uri: KeyUri, use: Use, error: unknown, begun?: Failing, surroundings: Surroundings = REAL): void {
+export function note(
+  uri: KeyUri,
+  use: Failing['use'],
+  error: unknown,
+  begun?: Failing,
+  surroundings: Surroundings = REAL,
+): void {
   const { failing } = registry();
   const key = nameOf(uri);
-  if (failing.get(key) === begun && counts(error, use, begun)) failing.set(key, after(begun, error, use, surroundings));
+  if (!isStill(failing.get(key), begun) || !counts(error, use, begun)) return;
+  failing.set(key, after(begun, error, use, surroundings));
 }
+
+/** Whether nothing has failed since; who probes makes no difference. */
+const isStill = (now: Failing | undefined, begun: Failing | undefined): boolean =>
+  now?.failures === begun?.failures && now?.error === begun?.error;
 
 /** @throws {HoldfastError} `ERR_TOKEN_RESTING` */
 function probe(found: Failing, uri: KeyUri, { clock }: Surroundings): Failing {
   const { until = 0, probing, failures, error } = found;
-  const left = Math.ceil(until - clock());
-  if (left <= 0 && !probing) return { ...found, probing: true };
+  const now = clock();
+  const left = Math.ceil(until - now);
+  if (left <= 0 && (probing === undefined || now - probing >= PROBING)) return { ...found, probing: now };
   const rest = left > 0 ? `for ${left} ms more` : 'while one call tries whether it is back';
   throw new HoldfastError(
     'ERR_TOKEN_RESTING',
@@ -92,7 +98,7 @@ function probe(found: Failing, uri: KeyUri, { clock }: Surroundings): Failing {
 function after(
   begun: Failing | undefined,
   error: HoldfastError,
-  { use }: Use,
+  use: Failing['use'],
   { clock, random }: Surroundings,
 ): Failing {
   const failures = (begun?.failures ?? 0) + 1;
@@ -101,7 +107,7 @@ function after(
     failures,
     use: begun && SHOWS[begun.use] > SHOWS[use] ? begun.use : use,
     until: failures < MOST ? undefined : clock() + cooling,
-    probing: false,
+    probing: undefined,
     error,
   };
 }
@@ -113,10 +119,8 @@ const DOWN: ReadonlySet<string> = new Set([
   'ERR_STORE_CRASHED',
 ]);
 
-function counts(error: unknown, { use, options, attended }: Use, begun: Failing | undefined): error is HoldfastError {
+function counts(error: unknown, use: Failing['use'], begun: Failing | undefined): error is HoldfastError {
   if (!(error instanceof HoldfastError)) return false;
-  // A person may be slow.
-  if (error.code === 'ERR_SIGNING_TIMEOUT') return !attended && !asksPerson(options.secret);
   // A name that no token has is quickly looked for, and may be a mistake.
   if (error.code === 'ERR_TOKEN_NOT_FOUND') return use === 'sign' || begun?.until !== undefined;
   return DOWN.has(error.code);

@@ -1,12 +1,12 @@
 // The process that has a PKCS#11 module in its parent's stead, for one call or one open key. `box.ts` starts it, and says
 // what it is for. Its name is its own, because it may be copied beside a bundle.
 import { readSync } from 'node:fs';
-import type { Limits } from '../../limits.ts';
+import { type Limits, orAborted } from '../../limits.ts';
 import { Secret, type SecretFunction } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, ListOptions } from '../store.ts';
 import * as inPlace from './in-place.ts';
-import { beginWith, type KnownPin, knownPins, type LearntPins, learntSince } from './known-pins.ts';
+import { beginWith, type KnownPin, knownPins, type LearntPins, learn, learntSince, placeOf } from './known-pins.ts';
 import {
   type Answer,
   type AskedSecret,
@@ -17,7 +17,7 @@ import {
   type ToParent,
   VERSION,
 } from './messages.ts';
-import { registry } from './modules.ts';
+import { registry, type TokenMemory } from './modules.ts';
 import type { LimitedKey } from './open.ts';
 import { received, sendable } from './sent-error.ts';
 
@@ -35,6 +35,8 @@ function serve(): void {
   const calls = new Map<number, AbortController | undefined>();
   const questions = new Map<number, { resolve: (secret: Secret) => void; reject: (error: Error) => void }>();
   const refusedQuestions = new WeakMap<object, number>();
+  /** Of this process at its token, which were asked for. */
+  const turns: (() => void)[] = [];
   const person = { interactive: false };
   let asked = 0;
   let saying = 0;
@@ -56,6 +58,28 @@ function serve(): void {
     pins = knownPins().refused;
     return found;
   };
+
+  /** @returns how to give it back */
+  async function takeTurn(memory: TokenMemory, signal: AbortSignal): Promise<() => void> {
+    const place = placeOf(memory);
+    if (!place) return () => {};
+    const granted = new Promise<void>((resolve) => turns.push(resolve));
+    send({ is: 'turn', place, learnt: learnt() });
+    let left = false;
+    const leave = (): void => {
+      if (left) return;
+      left = true;
+      send({ is: 'left', learnt: learnt() });
+      flush(); // what the token refused must not be lost with this process
+    };
+    try {
+      await orAborted(granted, signal);
+      return leave;
+    } catch (error) {
+      void granted.then(leave);
+      throw error;
+    }
+  }
 
   const askParent = ({ origin }: AskedSecret): SecretFunction => {
     const ask: SecretFunction = (request) =>
@@ -134,12 +158,17 @@ function serve(): void {
       person.interactive = message.interactive;
       const answered = readSecret(message.length);
       if (answered) questions.get(message.question)?.resolve(answered);
+    } else if (message.do === 'turn') {
+      learn({ refused: message.refused, forgotten: [] });
+      pins = knownPins().refused;
+      turns.shift()?.();
     } else if (message.do === 'refuse') {
       const error = received(message.error);
       refusedQuestions.set(error, message.question);
       questions.get(message.question)?.reject(error);
     } else void close();
   }
+  registry().takeTurn = takeTurn;
   registry().loggingIn = (underWay) => {
     send({ is: 'login', underWay });
     if (underWay) flush(); // C_Login blocks, and may be all that is heard of this process

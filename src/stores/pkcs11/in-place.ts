@@ -1,4 +1,5 @@
 import { within } from '../../limits.ts';
+import { timeOf } from '../../option-types.ts';
 import type { KeyUri } from '../../uri.ts';
 import type { CreateOptions, KeyInfo, ListOptions, OpenOptions, RetriedPins } from '../store.ts';
 import { readAddress } from './address.ts';
@@ -38,7 +39,7 @@ export async function readCertificates(uri: KeyUri, options: OpenOptions): Promi
     const connection = await connect(address, signal);
     try {
       signal.throwIfAborted();
-      return selectCertificates(connection, options.now?.() ?? new Date());
+      return selectCertificates(connection, timeOf(options));
     } finally {
       connection.close();
     }

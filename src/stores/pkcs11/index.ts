@@ -1,8 +1,9 @@
 import { HoldfastError, systemCodeOf } from '../../errors.ts';
+import { checkOptionTypes } from '../../option-types.ts';
+import { checkSecretSource } from '../../secret.ts';
 import type { KeyUri } from '../../uri.ts';
 import type { CreateOptions, KeyInfo, KeyStore, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
-import type { Use } from './breaker.ts';
-import { registry } from './modules.ts';
+import { type Failing, registry } from './modules.ts';
 
 /**
  * Open a private key on a PKCS#11 token: `pkcs11:token=prod;object=web?module-path=/usr/lib/x.so&pin-source=file:/run/pin`
@@ -14,9 +15,8 @@ import { registry } from './modules.ts';
  */
 export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> {
   const way = await wayOf(options);
-  const key = await sparingly(uri, { use: 'open', options }, () => way.open(uri, options));
-  const signing = { use: 'sign', options, attended: key.attended } as const;
-  return { ...key, sign: (message, hash) => sparingly(uri, signing, () => key.sign(message, hash)) };
+  const key = await sparingly(uri, 'open', () => way.open(uri, options));
+  return { ...key, sign: (message, hash) => sparingly(uri, 'sign', () => key.sign(message, hash)) };
 }
 
 /**
@@ -28,7 +28,7 @@ export async function open(uri: KeyUri, options: OpenOptions): Promise<OpenKey> 
  */
 export async function readCertificates(uri: KeyUri, options: OpenOptions): Promise<readonly Uint8Array[]> {
   const way = await wayOf(options);
-  return sparingly(uri, { use: 'read', options }, () => way.readCertificates(uri, options));
+  return sparingly(uri, 'read', () => way.readCertificates(uri, options));
 }
 
 /**
@@ -39,7 +39,7 @@ export async function readCertificates(uri: KeyUri, options: OpenOptions): Promi
  */
 export async function list(uri: KeyUri, options: ListOptions): Promise<readonly KeyInfo[]> {
   const way = await wayOf(options);
-  return sparingly(uri, { use: 'read', options }, () => way.list(uri, options));
+  return sparingly(uri, 'read', () => way.list(uri, options));
 }
 
 /**
@@ -88,7 +88,7 @@ export async function retryPin(uri: KeyUri, options: OpenOptions): Promise<Retri
  * With the circuit breaker, which is loaded once something has failed. Only what a program does again and again needs it:
  * what writes to a token is asked for once, and does not wait for others' failures.
  */
-async function sparingly<T>(uri: KeyUri, use: Use, work: () => Promise<T>): Promise<T> {
+async function sparingly<T>(uri: KeyUri, use: Failing['use'], work: () => Promise<T>): Promise<T> {
   if (registry().failing.size > 0) return (await import('./breaker.ts')).sparing(uri, use, work);
   try {
     return await work();
@@ -100,8 +100,10 @@ async function sparingly<T>(uri: KeyUri, use: Use, work: () => Promise<T>): Prom
   }
 }
 
-async function wayOf({ isolation = 'child' }: OpenOptions): Promise<Required<KeyStore>> {
-  if (isolation === 'child') return import('./isolated.ts');
+async function wayOf(options: OpenOptions): Promise<Required<KeyStore>> {
+  checkOptionTypes(options);
+  checkSecretSource(options.secret ?? undefined);
+  if ((options.isolation ?? 'child') === 'child') return import('./isolated.ts');
   // Each thread would have its own idea of who initialised the module and who is logged in, which belong to the process.
   if (!isWorker()) return import('./in-place.ts');
   throw new HoldfastError('ERR_OPTION_INVALID', 'a worker thread cannot have a PKCS#11 module in place', {

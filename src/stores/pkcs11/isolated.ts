@@ -1,7 +1,6 @@
 import { HoldfastError } from '../../errors.ts';
 import { mayAbort, within } from '../../limits.ts';
-import { checkHash, checkMessage } from '../../option-types.ts';
-import { findRuntimeDir } from '../../runtime-dir.ts';
+import { checkHash, checkMessage, timeOf } from '../../option-types.ts';
 import { asksPerson, type SecretSource } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeyInfo, ListOptions, OpenKey, OpenOptions, RetriedPins } from '../store.ts';
@@ -10,7 +9,6 @@ import { type Box, GRACE, startBox } from './box.ts';
 import { knownPins } from './known-pins.ts';
 import type { Ladder } from './ladder.ts';
 import type { Answer, Call, CallName, SentKey } from './messages.ts';
-import { registry } from './modules.ts';
 import type { Boxed } from './new-process.ts';
 import { Retired } from './pool.ts';
 
@@ -82,36 +80,28 @@ async function inChild<T>(
 ): Promise<T> {
   const address = readAddress(uri, { ...options, notify: undefined }, OBJECT_TYPES); // to warn is the child's
   const { source, asked } = secretFor(address, options);
+  const now = options.now && timeOf(options).getTime();
   return within(options, what, async (signal) => {
-    // Processes that cannot tell each other which PINs were refused have to try one after the other.
-    const isAlone = findRuntimeDir().path === undefined;
-    const { logins } = registry();
-    if (isAlone) await logins.take(signal);
+    const { childPath, notify } = options;
+    const box = await startBox({ childPath, env: environmentFor(address), source, notify, of: address.text });
     try {
-      const { childPath, notify } = options;
-      const box = await startBox({ childPath, env: environmentFor(address), source, notify, of: address.text });
-      try {
-        signal.throwIfAborted();
-        return await use(box, (name, chain = []) => {
-          const { scheme, path, query } = uri;
-          const { purpose, allowCommands, login, keyType } = options;
-          const now = options.now?.().getTime();
-          const call: Omit<Call, 'id'> = {
-            do: 'call',
-            name,
-            uri: formatKeyUri({ scheme, path, query }),
-            options: { purpose, allowCommands, login, keyType, now, secret: asked },
-            chain,
-            pins: knownPins(),
-          };
-          return box.request(call, signal);
-        });
-      } catch (error) {
-        void box.close();
-        throw error;
-      }
-    } finally {
-      if (isAlone) logins.give();
+      signal.throwIfAborted();
+      return await use(box, (name, chain = []) => {
+        const { scheme, path, query } = uri;
+        const { purpose, allowCommands, login, keyType } = options;
+        const call: Omit<Call, 'id'> = {
+          do: 'call',
+          name,
+          uri: formatKeyUri({ scheme, path, query }),
+          options: { purpose, allowCommands, login, keyType, now, secret: asked },
+          chain,
+          pins: knownPins(),
+        };
+        return box.request(call, signal);
+      });
+    } catch (error) {
+      void box.close();
+      throw error;
     }
   });
 }
@@ -126,12 +116,15 @@ function secretFor(
 ): { source: SecretSource | undefined; asked: Call['options']['secret'] } {
   const source = secret ?? pin;
   if (source === undefined) return { source, asked: undefined };
-  const origin = typeof source === 'function' ? source.origin : undefined;
+  const origin = (typeof source === 'function' && source.origin) || undefined;
   const isNamed = origin !== undefined && origin.kind === pin?.origin?.kind && origin.name === pin.origin.name;
   const isOurs =
     origin?.kind === 'variable' || origin?.kind === 'descriptor' || OF_THIS_PROCESS.test(origin?.name ?? '');
   if (isNamed && !isOurs) return { source: undefined, asked: undefined };
-  return { source, asked: { interactive: asksPerson(source), origin } };
+  return {
+    source,
+    asked: { interactive: asksPerson(source), origin: origin && { kind: origin.kind, name: origin.name } },
+  };
 }
 
 /** Files that are others in another process (proc(5), fd(4)). */

@@ -8,11 +8,15 @@ export interface KnownPins {
   readonly refused: readonly KnownPin[];
 }
 
-export interface KnownPin {
+/** A token among those of the process. */
+export interface TokenPlace {
   /** The module's real path. */
   readonly module: string;
   /** As `modules.ts` names tokens. */
   readonly token: string;
+}
+
+export interface KnownPin extends TokenPlace {
   readonly pin: Remembered;
 }
 
@@ -63,7 +67,15 @@ const isSame = (one: KnownPin, other: KnownPin): boolean =>
   one.pin.hash === other.pin.hash &&
   one.pin.time === other.pin.time;
 
-function memoryOf({ module, token }: KnownPin): TokenMemory {
+/** Where `memoryOf` finds this. */
+export function placeOf(memory: TokenMemory): TokenPlace | undefined {
+  for (const [module, ofModule] of registry().tokens) {
+    for (const [token, one] of ofModule) if (one === memory) return { module, token };
+  }
+  return undefined;
+}
+
+export function memoryOf({ module, token }: TokenPlace): TokenMemory {
   const { tokens } = registry();
   const ofModule = tokens.get(module) ?? new Map<string, TokenMemory>();
   tokens.set(module, ofModule);

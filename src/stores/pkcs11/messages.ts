@@ -1,7 +1,7 @@
 import type { SecretOrigin, SecretRequest } from '../../secret.ts';
 import type { HashName } from '../../signer.ts';
 import type { CreateOptions, KeyInfo, Notice, RetriedPins } from '../store.ts';
-import type { KnownPins, LearntPins } from './known-pins.ts';
+import type { KnownPin, KnownPins, LearntPins, TokenPlace } from './known-pins.ts';
 
 /** What a parent and the child that has the module say to each other: one call, or one open key, for each child. */
 
@@ -67,6 +67,8 @@ export type ToChild =
   | { readonly do: 'close' }
   /** So many bytes of `SECRETS` are the secret. One that a person typed may be a stored one from then on. */
   | { readonly do: 'answer'; readonly question: number; readonly length: number; readonly interactive: boolean }
+  /** The child has the turn that it asked for; what was refused meanwhile. */
+  | { readonly do: 'turn'; readonly refused: readonly KnownPin[] }
   /** The parent keeps the error itself. */
   | { readonly do: 'refuse'; readonly question: number; readonly error: SentError };
 
@@ -76,6 +78,9 @@ export type ToParent =
   | { readonly is: 'done'; readonly id: number; readonly value: Answer; readonly learnt: LearntPins | undefined }
   | { readonly is: 'failed'; readonly id: number; readonly error: SentError; readonly learnt: LearntPins | undefined }
   | { readonly is: 'asking'; readonly question: number; readonly request: SecretRequest }
+  /** The child wants to be alone at a token among the children of its parent; and is so no more. */
+  | { readonly is: 'turn'; readonly place: TokenPlace; readonly learnt: LearntPins | undefined }
+  | { readonly is: 'left'; readonly learnt: LearntPins | undefined }
   /** A PIN is on its way to the token: what becomes of it must not be lost. */
   | { readonly is: 'login'; readonly underWay: boolean }
   | { readonly is: 'notice'; readonly notice: Notice };

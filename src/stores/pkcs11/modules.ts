@@ -63,8 +63,8 @@ export interface Failing {
   readonly use: 'read' | 'open' | 'sign';
   /** Until when it is left alone, milliseconds on a clock that nobody sets; undefined while all may use it. */
   readonly until: number | undefined;
-  /** Somebody tries whether it is back. */
-  readonly probing: boolean;
+  /** Since when somebody tries whether it is back, on that clock; undefined while nobody does. */
+  readonly probing: number | undefined;
   readonly error: HoldfastError;
 }
 
@@ -73,14 +73,20 @@ const REGISTRY: unique symbol = Symbol.for('holdfast.pkcs11.modules.v1');
 interface Registry {
   readonly modules: Map<string, LoadedModule>;
   readonly places: Places;
-  /** For child processes that cannot tell each other which PINs were refused: one at a time. */
-  readonly logins: Places;
   /** Of the hashes of PINs. A child process takes over that of its parent. */
   salt: Uint8Array;
   /** By real path of the module, then by serial number and label: also of modules that only child processes load. */
   readonly tokens: Map<string, Map<string, TokenMemory>>;
   /** Tokens that fail, by what reaches them: see `breaker.ts`. */
   readonly failing: Map<string, Failing>;
+  /**
+   * In a child process: waits until no other child of its parent is in the middle of a login to this token, and learns what
+   * became of those.
+   *
+   * @returns how to give the turn back, to be called in any case
+   * @throws the signal's reason
+   */
+  takeTurn: ((memory: TokenMemory, signal: AbortSignal) => Promise<() => void>) | undefined;
   /** In a child process: told before a PIN is sent, and when the answer has been noted. */
   loggingIn: ((underWay: boolean) => void) | undefined;
 }
@@ -90,10 +96,10 @@ export function registry(): Registry {
   home[REGISTRY] ??= {
     modules: new Map(),
     places: makePlaces(IN_FLIGHT),
-    logins: makePlaces(1),
     salt: randomBytes(32),
     tokens: new Map(),
     failing: new Map(),
+    takeTurn: undefined,
     loggingIn: undefined,
   };
   return home[REGISTRY];

@@ -1,6 +1,6 @@
 import { HoldfastError, SecretError } from '../../errors.ts';
 import { type Limits, within } from '../../limits.ts';
-import { checkMessage } from '../../option-types.ts';
+import { checkMessage, timeOf } from '../../option-types.ts';
 import type { Secret } from '../../secret.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
@@ -84,7 +84,7 @@ export function openOn(connection: Connection, secret: Secret | undefined, optio
   try {
     const found = find(connection);
     const { key, publicKey, underName } = found;
-    const now = options.now?.() ?? new Date();
+    const now = timeOf(options);
     return {
       publicKey,
       certificates: besideKey(connection, { ...key, publicKey }, underName, now),

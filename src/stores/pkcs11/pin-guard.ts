@@ -11,6 +11,7 @@ import {
 import type { Secret, SecretSource } from '../../secret.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
+import { registry } from './modules.ts';
 import { isOver, pinFlagsOf, refusedBefore, unreadable } from './refusals.ts';
 import { type Connection, nameOfToken } from './token.ts';
 
@@ -39,7 +40,20 @@ export interface PinTurn {
  * @throws {SecretError} `ERR_SECRET_WRONG`, `ERR_SECRET_LOCKED` when this PIN is not to be sent again
  */
 export async function turnOf(pin: GuardedPin, user: number, secret: Secret, signal: AbortSignal): Promise<PinTurn> {
-  return turnWhen(guardOf(pin, user, secret), signal);
+  const leave = await registry().takeTurn?.(pin.connection.memory, signal);
+  try {
+    const turn = await turnWhen(guardOf(pin, user, secret), signal);
+    return {
+      ...turn,
+      leave() {
+        turn.leave();
+        leave?.();
+      },
+    };
+  } catch (error) {
+    leave?.();
+    throw error;
+  }
 }
 
 /** @returns what takes the turn, and returns undefined while somebody else has it */
