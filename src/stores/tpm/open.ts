@@ -1,9 +1,10 @@
-import { SecretError } from '../../errors.ts';
+import { HoldfastError, SecretError } from '../../errors.ts';
 import { orAborted, within } from '../../limits.ts';
 import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
 import { HT, kindOfHandle, nameOfParent } from './constants.ts';
+import type { Tpm } from './execute.ts';
 import { nameForParent, sendOnce } from './guard.ts';
 import { type Hold, holdOn } from './hold.ts';
 import { tpmKey } from './key.ts';
@@ -27,7 +28,7 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
       const asking = askSecret(address.parentSecret, { kind: 'PIN', of, purpose: options.purpose });
       parentSecret = await orAborted(asking, signal);
     }
-    const hold: Hold<Loaded> = holdOn(device, (tpm) => loadKey(tpm, target), {
+    const hold: Hold<Loaded> = holdOn(device, sameKey(target), {
       cleared: () =>
         options.notify?.({
           kind: 'warning',
@@ -75,6 +76,20 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
       throw error;
     }
   });
+}
+
+/** A handle may have another key by the time that it is reached again: what was looked at first is the key. */
+function sameKey(target: Target): (tpm: Tpm) => Promise<Loaded> {
+  let first: Uint8Array | undefined;
+  return async (tpm) => {
+    const loaded = await loadKey(tpm, target);
+    first ??= loaded.key.name;
+    if (Buffer.compare(first, loaded.key.name) === 0) return loaded;
+    loaded.session?.key.fill(0);
+    throw new HoldfastError('ERR_KEY_NOT_FOUND', `the ${target.name} is another key by now: somebody replaced it`, {
+      hint: 'open it again, if the new one is meant',
+    });
+  };
 }
 
 interface Way {
