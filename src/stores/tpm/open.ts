@@ -1,11 +1,12 @@
-import { HoldfastError, SecretError } from '../../errors.ts';
+import { HoldfastError } from '../../errors.ts';
 import { orAborted, within } from '../../limits.ts';
 import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
+import { carefulUse } from './careful.ts';
 import { HT, kindOfHandle, nameOfParent } from './constants.ts';
 import type { Tpm } from './execute.ts';
-import { nameForParent, sendOnce } from './guard.ts';
+import { guarded, nameForParent } from './guard.ts';
 import { type Hold, holdOn } from './hold.ts';
 import { tpmKey } from './key.ts';
 import { type Loaded, loadKey, type Target } from './load-key.ts';
@@ -13,7 +14,7 @@ import { retryCommand } from './retry.ts';
 import { checkSigns } from './signature.ts';
 import { NO_AUTH } from './storage.ts';
 import { targetOf } from './target.ts';
-import { unlock } from './unlock.ts';
+import { type Lock, unlock } from './unlock.ts';
 
 /** Open the key at an address: find it, see that it signs, have its authValue, hand it back. */
 export async function openAt(address: Address, options: OpenOptions): Promise<OpenKey> {
@@ -43,30 +44,28 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
     };
     try {
       const retry = retryCommand(address.uri);
-      const { area } = await firstLook(hold, target, { address, parentSecret, options, retry }, signal);
+      const loaded = await firstLook(hold, target, { address, parentSecret, options, retry }, signal);
+      const { area } = loaded.key;
       checkSigns(area, target.name);
-      const secret = await unlock(
-        {
-          hold,
-          name: target.name,
-          deviceName: device.name,
-          source: options.secret ?? address.secret,
-          emptyAuth: target.file?.emptyAuth,
-          options,
-          retry,
-        },
-        signal,
-      );
+      const lock: Lock = {
+        hold,
+        name: target.name,
+        deviceName: device.name,
+        source: options.secret ?? address.secret,
+        emptyAuth: target.file?.emptyAuth,
+        options,
+        retry,
+      };
+      const secret = await unlock(lock, signal);
       const { signal: ended, deadline } = options;
-      const { certificates } = target;
       const found = {
-        hold: { ...hold, close },
-        certificates,
+        hold: { close },
+        use: carefulUse(lock, secret, loaded),
+        certificates: target.certificates,
         area,
         name: target.name,
         deviceName: device.name,
         secret,
-        retry,
       };
       return tpmKey(found, { signal: ended, deadline });
     } catch (error) {
@@ -105,32 +104,15 @@ async function firstLook(
   { file, deviceName }: Target,
   { address, parentSecret, options, retry }: Way,
   signal: AbortSignal,
-): Promise<Loaded['key']> {
-  const look = (): Promise<Loaded['key']> => hold.use(async ({ key }) => key, signal);
+): Promise<Loaded> {
+  const look = (): Promise<Loaded> => hold.use(async (loaded) => loaded, signal);
   if (!parentSecret || !file || kindOfHandle(file.parent) !== HT.PERSISTENT) return look();
-  const name = nameForParent(file.parent, deviceName);
-  const guarded = {
+  const what = {
     what: nameOfParent(file.parent),
-    name,
+    name: nameForParent(file.parent, deviceName),
     source: address.parentSecret,
     notify: options.notify,
     retry,
   };
-  let found: Loaded['key'] | undefined;
-  const refused = await sendOnce(
-    guarded,
-    parentSecret,
-    async () => {
-      try {
-        found = await look();
-        return undefined;
-      } catch (error) {
-        if (error instanceof SecretError && error.code === 'ERR_SECRET_WRONG') return error;
-        throw error;
-      }
-    },
-    signal,
-  );
-  if (refused) throw refused;
-  return found as Loaded['key'];
+  return guarded(what, parentSecret, look, signal);
 }
