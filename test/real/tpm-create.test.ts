@@ -9,7 +9,7 @@ import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
-import { loadedIn, makePersistentStorage } from '../helpers/tpm-keys.ts';
+import { countedTries, loadedIn, makePersistentStorage } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
 const describeTpm = await describeUnless('swtpm');
@@ -126,9 +126,34 @@ describeTpm('making keys in a TPM', () => {
       await signs(`${made.toString()}${secret}`, publicKey);
       await persist(parseKeyUri(`${made.toString()}${secret}`), 0x8101000b);
       await signs(at('handle=0x8101000b'), publicKey);
-      await remove(parseKeyUri(at('handle=0x8101000b', secret)));
+      await remove(parseKeyUri(at('handle=0x8101000b', `&owner-pin-value=${canaries.pin}`)));
     } finally {
       await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', await tpm.secret(canaries.pin));
     }
   });
+
+  test.each([
+    ['a storage key with an authValue, an owner without', '0x81000002', 'parent', ''],
+    ['an owner with an authValue, a storage key without', '0x81000001', '', 'owner'],
+    ['both with another one', '0x81000002', 'parent', 'owner'],
+  ])('%s', async (_, storage, ofParent, ofOwner) => {
+    if (ofParent) await makePersistentStorage(tpm, storage, ofParent, { counted: true });
+    if (ofOwner) await tpm.tool('tpm2_changeauth', '-c', 'owner', await tpm.secret(ofOwner));
+    const secrets = [ofParent && `&parent-pin-value=${ofParent}`, ofOwner && `&owner-pin-value=${ofOwner}`].join('');
+    try {
+      const kept = await create(parseKeyUri(at(`handle=0x8101000c;parent=${storage}`, secrets)), { keyType: 'P-256' });
+      expect(String(kept)).toBe(at('handle=0x8101000c'));
+      await signs(String(kept), await publicKeyOf(kept));
+      const file = `file=${tpm.dir}/${storage}${ofOwner}.tpm`;
+      await create(parseKeyUri(at(`${file};parent=${storage}`, secrets)), { keyType: 'P-256' });
+      await remove(await persist(parseKeyUri(at(file, secrets)), 0x8101000d).then((uri) => withSecrets(uri, secrets)));
+      await remove(withSecrets(kept, secrets));
+      expect(await countedTries(tpm)).toBe(0);
+    } finally {
+      if (ofOwner) await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', await tpm.secret(ofOwner));
+      if (ofParent) await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', storage);
+    }
+  });
+
+  const withSecrets = (uri: KeyUri, secrets: string): KeyUri => parseKeyUri(`${String(uri)}${secrets}`);
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { askPerson, type SecretRequest } from '../../src/secret.ts';
 import { openKey } from '../../src/stores/index.ts';
-import { retryPin } from '../../src/stores/tpm/index.ts';
+import { create, persist, retryPin } from '../../src/stores/tpm/index.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
@@ -151,6 +151,31 @@ describeTpm('what protects a TPM from guessing', () => {
     // The last one is for a person.
     const last = await failure(openKey(`${uri}&parent-pin-value=${canaries.pin}`));
     expect(last).toMatchObject({ code: 'ERR_SECRET_LAST_TRY', triesLeft: 1 });
+    expect(await countedTries(tpm)).toBe(2);
+  });
+
+  test('the authValue of a storage key is guarded where keys are made and kept, too', async () => {
+    await makePersistentStorage(tpm, '0x81000004', canaries.pin, { counted: true });
+    const { file } = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000004', parentAuth: canaries.pin });
+    const wrongParent = `${tpm.query}&parent-pin-value=wrong`;
+    const making = parseKeyUri(`tpm:file=${join(tpm.dir, 'never.tpm')};parent=0x81000004?${wrongParent}`);
+    const keeping = parseKeyUri(`tpm:file=${file}?${wrongParent}`);
+    const errors = [
+      await failure(create(making, { keyType: 'P-256' })),
+      await failure(create(making, { keyType: 'P-256' })),
+      await failure(persist(keeping, 0x81010031)),
+    ];
+    expect(errors.map(({ code }) => code)).toEqual(Array(3).fill('ERR_SECRET_WRONG'));
+    for (const { message } of errors.slice(1)) expect(message).toContain('not sent again');
+    expect(await countedTries(tpm)).toBe(1);
+    const right = parseKeyUri(`tpm:file=${file}?${tpm.query}&parent-pin-value=${canaries.pin}`);
+    await persist(right, 0x81010031);
+    expect(errors[0]?.hint).toContain('parent-pin-source');
+    expect(errors[1]?.hint).toContain(`holdfast pin retry 'tpm:parent=0x81000004?${tpm.query}'`);
+    const ofParent = parseKeyUri(`tpm:parent=0x81000004?${tpm.query}`);
+    expect((await retryPin(ofParent, {})).forgotten).toHaveLength(1);
+    expect((await retryPin(right, {})).forgotten).toHaveLength(0);
+    await failure(persist(keeping, 0x81010032));
     expect(await countedTries(tpm)).toBe(2);
   });
 

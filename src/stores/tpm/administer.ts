@@ -11,12 +11,14 @@ import { load, startSession, type TpmObject } from './commands.ts';
 import { ALG, CC, CURVES, HT, hex, kindOfHandle, nameOfParent, OBJECT, RH } from './constants.ts';
 import { REACH } from './device.ts';
 import type { Authorization, Tpm } from './execute.ts';
+import { guarded, guardOfParent } from './guard.ts';
 import { type Hash, hashOf } from './hashes.ts';
 import { visit } from './hold.ts';
 import { loadKey } from './load-key.ts';
 import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
 import { type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
 import { isResponse, RC } from './response-codes.ts';
+import { retryCommand } from './retry.ts';
 import {
   endSession,
   NO_AUTH,
@@ -46,7 +48,7 @@ export async function createKey(address: Address, options: CreateOptions): Promi
   const secret = await newSecret(options.secret ?? address.secret, name, options);
   try {
     checkLength(secret, ALG.SHA256, name);
-    const steps = await atTpm(address, name, options, async (tpm, reach) => {
+    const steps = await atTpm(address, name, options, parent, async (tpm, reach) => {
       const { storage, authorization } =
         kindOfHandle(parent) === HT.PERSISTENT
           ? await persistentParent(tpm, parent, reach)
@@ -83,8 +85,9 @@ export async function persistKey(address: Address, handle: number, options: Open
       hint: 'write tpm:file=/path/to/key.tpm',
     });
   }
-  await atTpm(address, `key ${hex(handle)} in the ${device.name}`, options, async (tpm, reach, signal) => {
-    const target = await targetOf(address, reach.parentAuth, signal);
+  const name = `key ${hex(handle)} in the ${device.name}`;
+  const target = await within(options, `work on the ${name}`, (signal) => targetOf(address, () => NO_AUTH, signal));
+  await atTpm(address, name, options, target.file?.parent, async (tpm, reach) => {
     const { key } = await loadKey(tpm, { ...target, ...reach });
     await makePersistent(tpm, key, handle, reach);
   });
@@ -101,31 +104,60 @@ export async function removeKey(address: Address, options: OpenOptions): Promise
     });
   }
   const name = `key ${hex(handle)} in the ${device.name}`;
-  await atTpm(address, name, options, async (tpm, reach) => {
+  await atTpm(address, name, options, undefined, async (tpm, reach) => {
     const key = await persistent(tpm, handle, `there is no ${name}`);
     await evictAsOwner(tpm, key, handle, reach);
   });
 }
 
-/** One visit to the TPM, after which nothing is loaded. */
+/** How a key is come by, and who may keep it. */
+interface Rights extends Reach {
+  /** Of the owner hierarchy; empty for none. */
+  readonly ownerAuth: () => Uint8Array;
+}
+
+/**
+ * One visit to the TPM, after which nothing is loaded. A stored authValue that the parent has refused is not sent again.
+ *
+ * @param parent what something is loaded or made below
+ */
 async function atTpm<T>(
   address: Address,
   name: string,
   options: OpenOptions,
-  work: (tpm: Tpm, reach: Reach, signal: AbortSignal) => Promise<T>,
+  parent: number | undefined,
+  work: (tpm: Tpm, reach: Rights) => Promise<T>,
 ): Promise<T> {
-  const { device, plain, parentSecret } = address;
+  const { device, plain, parentSecret, ownerSecret } = address;
   return within(options, `work on the ${name}`, async (signal) => {
-    const request = { kind: 'PIN', of: `the parent of the ${name}`, purpose: options.purpose } as const;
-    const parentAuth = parentSecret && (await orAborted(askSecret(parentSecret, request), signal));
-    const reach: Reach = { name, deviceName: device.name, plain, parentAuth: () => parentAuth?.bytes ?? NO_AUTH };
+    const ask = (source: SecretSource, of: string): Promise<Secret> =>
+      orAborted(askSecret(source, { kind: 'PIN', of, purpose: options.purpose }), signal);
+    let parentAuth: Secret | undefined;
+    let ownerAuth: Secret | undefined;
     try {
-      return await visit(device, (tpm) => work(tpm, reach, signal), signal);
+      parentAuth = parentSecret && (await ask(parentSecret, `the parent of the ${name}`));
+      ownerAuth = ownerSecret && (await ask(ownerSecret, `the owner hierarchy of the ${device.name}`));
+      const ofOwner = ownerAuth ?? (parent === RH.OWNER ? parentAuth : undefined);
+      const reach: Rights = {
+        name,
+        deviceName: device.name,
+        plain,
+        parentAuth: () => parentAuth?.bytes ?? NO_AUTH,
+        ownerAuth: () => ofOwner?.bytes ?? NO_AUTH,
+      };
+      const go = (): Promise<T> => visit(device, (tpm) => work(tpm, reach), signal);
+      const guard = guardOfParent(parent, device.name, parentSecret, options, retryFor(address));
+      return await (guard && parentAuth ? guarded(guard, parentAuth, go, signal) : go());
     } finally {
       parentAuth?.wipe();
+      ownerAuth?.wipe();
     }
   });
 }
+
+/** Where a key is made, there is nothing yet but its storage key. */
+const retryFor = ({ uri, parent }: Address): string =>
+  retryCommand(parent === undefined ? uri : { ...uri, path: new Map([['parent', Buffer.from(hex(parent))]]) });
 
 /** What protects the new key; empty when nobody gives anything. */
 const newSecret = async (source: SecretSource | undefined, of: string, { purpose }: OpenOptions): Promise<Secret> =>
@@ -179,7 +211,7 @@ function notMade(error: unknown, keyType: KeySpec, parent: number): unknown {
   return parentRefused(error, nameOfParent(parent));
 }
 
-async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {
+async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: Rights): Promise<void> {
   try {
     await evictAsOwner(tpm, key, handle, reach);
   } catch (error) {
@@ -188,12 +220,12 @@ async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: R
 }
 
 /** The owner says what is kept (Part 1 §37.3). */
-async function evictAsOwner(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {
-  const authValue = reach.parentAuth();
+async function evictAsOwner(tpm: Tpm, key: TpmObject, handle: number, reach: Rights): Promise<void> {
+  const authValue = reach.ownerAuth();
   const session = reach.plain || authValue.length === 0 ? undefined : await throwAwaySession(tpm);
   const authorization: Authorization = { session, authValue };
   await evict(tpm, key, handle, authorization).catch((error: unknown) => {
-    throw parentRefused(error, 'owner hierarchy');
+    throw parentRefused(error, 'owner hierarchy', 'owner-pin');
   });
 }
 

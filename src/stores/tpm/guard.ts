@@ -11,7 +11,7 @@ import {
 import type { Secret, SecretSource } from '../../secret.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
-import { nameOfParent } from './constants.ts';
+import { HT, kindOfHandle, nameOfParent } from './constants.ts';
 import { isResponse, RC } from './response-codes.ts';
 
 /** An authValue on its way to a key whose wrong tries the TPM counts. */
@@ -36,6 +36,18 @@ export const recordOfKey = (name: Uint8Array): PinRecord | string =>
 /** The same of a storage key, whose Name is not known before it is reached. */
 export const nameForParent = (handle: number, deviceName: string): Buffer =>
   Buffer.from(`${nameOfParent(handle)} in the ${deviceName}`);
+
+/** What guards the authValue of a persistent storage key; nothing does those of hierarchies, which are not counted. */
+export function guardOfParent(
+  parent: number | undefined,
+  deviceName: string,
+  source: SecretSource | undefined,
+  { notify }: OpenOptions,
+  retry: string,
+): Guarded | undefined {
+  if (parent === undefined || kindOfHandle(parent) !== HT.PERSISTENT || source === undefined) return undefined;
+  return { what: nameOfParent(parent), name: nameForParent(parent, deviceName), source, notify, retry };
+}
 
 /**
  * Send an authValue that lies somewhere, unless it was refused before: to this process or another of this user.

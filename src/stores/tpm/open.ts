@@ -4,9 +4,8 @@ import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
 import { carefulUse } from './careful.ts';
-import { HT, kindOfHandle, nameOfParent } from './constants.ts';
 import type { Tpm } from './execute.ts';
-import { guarded, nameForParent } from './guard.ts';
+import { guarded, guardOfParent } from './guard.ts';
 import { type Hold, holdOn } from './hold.ts';
 import { tpmKey } from './key.ts';
 import { type Loaded, loadKey, type Target } from './load-key.ts';
@@ -106,13 +105,7 @@ async function firstLook(
   signal: AbortSignal,
 ): Promise<Loaded> {
   const look = (): Promise<Loaded> => hold.use(async (loaded) => loaded, signal);
-  if (!parentSecret || !file || kindOfHandle(file.parent) !== HT.PERSISTENT) return look();
-  const what = {
-    what: nameOfParent(file.parent),
-    name: nameForParent(file.parent, deviceName),
-    source: address.parentSecret,
-    notify: options.notify,
-    retry,
-  };
+  const what = guardOfParent(file?.parent, deviceName, address.parentSecret, options, retry);
+  if (!parentSecret || !what) return look();
   return guarded(what, parentSecret, look, signal);
 }

@@ -126,10 +126,10 @@ export async function primaryParent(
 }
 
 /** What a wrong authValue of a parent becomes; everything else stays what it is. */
-export function parentRefused(error: unknown, what: string): unknown {
+export function parentRefused(error: unknown, what: string, attribute: string = 'parent-pin'): unknown {
   if (!isResponse(error, RC.AUTH_FAIL, RC.BAD_AUTH)) return error;
   return new SecretError('ERR_SECRET_WRONG', `the ${what} refused its authValue`, {
-    hint: 'give the right one as parent-pin-source (or parent-pin-value) in the key URI',
+    hint: `give the right one as ${attribute}-source (or ${attribute}-value) in the key URI`,
     cause: error,
   });
 }
