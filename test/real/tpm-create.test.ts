@@ -1,14 +1,17 @@
 import { createPublicKey, type KeyObject, randomBytes, verify } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { openKey } from '../../src/stores/index.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
+import { CC } from '../../src/stores/tpm/constants.ts';
 import { create, list, persist, readPublic, remove } from '../../src/stores/tpm/index.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
+import { listenBetween } from '../helpers/tpm-bus.ts';
 import { countedTries, loadedIn, makePersistentStorage } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
@@ -71,6 +74,28 @@ describeTpm('making keys in a TPM', () => {
       const key = await openKey(uri, { secret: canaries.pin });
       await key.sign(randomBytes(3));
       await key.close();
+    });
+
+    test('a policy that somebody on the bus puts into the place of ours is not that of the key', async () => {
+      let changed = 0;
+      const bus = await listenBetween(tpm, (code, answer) => {
+        if (code !== CC.PolicyGetDigest) return;
+        answer.fill(0x5a, answer.length - 32);
+        changed += 1;
+      });
+      try {
+        const path = join(tpm.dir, 'made-evil.tpm');
+        const error = await failure(
+          create(parseKeyUri(`tpm:file=${path}?${bus.query}&pcr=sha256:0,7`), { keyType: 'P-256' }),
+        );
+        expect(error).toMatchObject({
+          code: 'ERR_TOKEN_FAILED',
+          message: expect.stringContaining('digest of a policy'),
+        });
+        expect([changed, existsSync(path)]).toEqual([1, false]);
+      } finally {
+        await bus.close();
+      }
     });
 
     test('what the TPM does not make', async () => {

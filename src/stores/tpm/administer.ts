@@ -7,6 +7,7 @@ import { askSecret, Secret, type SecretSource } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
+import { damaged } from './bytes.ts';
 import { load, startSession, type TpmObject } from './commands.ts';
 import { ALG, CC, CURVES, HT, hex, kindOfHandle, nameOfParent, OBJECT, RH } from './constants.ts';
 import { REACH } from './device.ts';
@@ -16,7 +17,7 @@ import { type Hash, hashOf } from './hashes.ts';
 import { visit } from './hold.ts';
 import { loadKey } from './load-key.ts';
 import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
-import { type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
+import { digestOf, type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
 import { isResponse, RC } from './response-codes.ts';
 import { retryCommand } from './retry.ts';
 import {
@@ -170,14 +171,20 @@ interface NewPolicy {
 
 const NO_POLICY: NewPolicy = { digest: Buffer.alloc(0), steps: [] };
 
-/** A policy for the PCRs as they are now, and the authValue where there is one. */
+/**
+ * A policy for the PCRs as they are now, and the authValue where there is one.
+ *
+ * What the TPM says of it is not proven by an HMAC: on the bus it might become another's policy, so it is reckoned here.
+ */
 async function makePolicy(tpm: Tpm, pcrs: PcrSelection, hasAuth: boolean): Promise<NewPolicy> {
-  const values = await pcrDigest(tpm, pcrs.bytes, hashOf(ALG.SHA256) as Hash);
+  const hash = hashOf(ALG.SHA256) as Hash;
+  const values = await pcrDigest(tpm, pcrs.bytes, hash);
   const step: PolicyStep = { command: CC.PolicyPCR, parameters: Buffer.concat([pcrs.bytes, values]) };
   const steps = hasAuth ? [step, WITH_AUTH] : [step];
   const trial = await startSession(tpm, 'TRIAL');
   await showPolicy(tpm, trial, { steps, wantsAuth: hasAuth });
-  const digest = Buffer.from(await policyDigest(tpm, trial));
+  const digest = digestOf(hash, steps);
+  if (!digest.equals(await policyDigest(tpm, trial))) throw damaged('the digest of a policy is not that of its steps');
   await endSession(tpm, trial);
   return { digest, steps };
 }
