@@ -136,6 +136,30 @@ describeTpm('what protects a TPM from guessing', () => {
     await (await openKey(free, { secret: canaries.pin })).close();
   });
 
+  test('in lockout, a key that takes no part goes on below a storage key that takes none', async () => {
+    const free = { type: 'P-256' } as const;
+    const locks = await makeTpmKey(tpm, { ...free, storageNoDa: false });
+    await makePersistentStorage(tpm, '0x81000005', undefined, { counted: true });
+    const locksToo = await makeTpmKey(tpm, { ...free, parent: '0x81000005' });
+    const goesOn = await makeTpmKey(tpm, { ...free, storage: 'rsa2048' });
+    const uriOf = ({ file }: { file: string }): string => `tpm:file=${file}?${tpm.query}`;
+    for (const one of [locks, locksToo, goesOn]) await (await openKey(uriOf(one))).close();
+    for (const secret of ['a', 'b', 'c']) await failure(openKey(counted, { secret: askPerson(() => secret) }));
+    for (const one of [locks, locksToo]) {
+      expect(await failure(openKey(uriOf(one)))).toMatchObject({
+        code: 'ERR_SECRET_LOCKED',
+        hint: expect.stringContaining('one more try every 1000 seconds'),
+      });
+    }
+    const key = await openKey(uriOf(goesOn));
+    await key.sign(randomBytes(3));
+    await key.close();
+    const making = `tpm:file=${join(tpm.dir, 'locked.tpm')};parent=0x81000005?${tpm.query}`;
+    expect(await failure(create(parseKeyUri(making), { keyType: 'P-256' }))).toMatchObject({
+      code: 'ERR_SECRET_LOCKED',
+    });
+  });
+
   test('the authValue of a storage key is guarded as that of a key', async () => {
     await makePersistentStorage(tpm, '0x81000003', canaries.pin, { counted: true });
     const { file } = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000003', parentAuth: canaries.pin });

@@ -100,7 +100,8 @@ export async function persistentParent(
     });
   }
   const authValue = parentAuth();
-  if (!isEmptyAuth(authValue) && !has(storage.area, 'noDA')) await checkTries(tpm, deviceName, true);
+  // In lockout the empty one is refused as well, though it costs no try.
+  if (!has(storage.area, 'noDA')) await checkTries(tpm, deviceName, !isEmptyAuth(authValue));
   const session = plain ? undefined : await saltedSession(tpm, storage);
   return { storage, session, authorization: { session, authValue } };
 }
