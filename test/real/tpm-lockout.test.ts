@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { askPerson, type SecretRequest } from '../../src/secret.ts';
 import { openKey } from '../../src/stores/index.ts';
-import { create, persist, retryPin } from '../../src/stores/tpm/index.ts';
+import { create, persist, remove, retryPin } from '../../src/stores/tpm/index.ts';
+import { readKeyFile } from '../../src/stores/tpm/key-file.ts';
+import { has } from '../../src/stores/tpm/public-area.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
@@ -77,6 +79,39 @@ describeTpm('what protects a TPM from guessing', () => {
     const error = await failure(openKey(counted, { secret: 'x'.repeat(33) }));
     expect(error).toMatchObject({ code: 'ERR_SECRET_WRONG', message: expect.stringContaining('more than 32 bytes') });
     expect(await countedTries(tpm)).toBe(0);
+  });
+
+  test('nor for a storage key or a hierarchy', async () => {
+    await makePersistentStorage(tpm, '0x81000006', canaries.pin, { counted: true });
+    const { file } = await makeTpmKey(tpm, { type: 'P-256', parent: '0x81000006', parentAuth: canaries.pin });
+    const making = `tpm:file=${join(tpm.dir, 'long.tpm')};parent`;
+    const errors = [
+      await failure(openKey(`tpm:file=${file}?${tpm.query}&parent-pin-value=${'x'.repeat(100)}`)),
+      await failure(
+        create(parseKeyUri(`${making}=0x81000006?${tpm.query}&parent-pin-value=${'x'.repeat(33)}`), {
+          keyType: 'P-256',
+        }),
+      ),
+      await failure(
+        create(parseKeyUri(`${making}=owner?${tpm.query}&parent-pin-value=${'x'.repeat(65)}`), { keyType: 'P-256' }),
+      ),
+      await failure(remove(parseKeyUri(`${counted}&owner-pin-value=${'x'.repeat(65)}`))),
+    ];
+    expect(errors.map(({ message }) => message)).toEqual(
+      [32, 32, 64, 64].map((most) => expect.stringContaining(`has more than ${most} bytes`)),
+    );
+    expect(await countedTries(tpm)).toBe(0);
+  });
+
+  test('zeros are no authValue: a key that is made with them has none, and is not counted', async () => {
+    const path = join(tpm.dir, 'zeros.tpm');
+    const made = await create(parseKeyUri(`tpm:file=${path}?${tpm.query}`), {
+      keyType: 'P-256',
+      secret: () => '\0\0\0\0',
+    });
+    const { area, emptyAuth } = readKeyFile(await readFile(path), 'key file');
+    expect([has(area, 'noDA'), emptyAuth]).toEqual([true, true]);
+    await (await openKey(made)).close();
   });
 
   test('a key file that says it has none, and has: one try, then somebody is asked', async () => {

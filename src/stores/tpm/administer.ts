@@ -8,7 +8,7 @@ import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
 import { damaged } from './bytes.ts';
-import { load, startSession, type TpmObject } from './commands.ts';
+import { isEmptyAuth, load, startSession, type TpmObject } from './commands.ts';
 import { ALG, CC, CURVES, HT, hex, kindOfHandle, nameOfParent, OBJECT, RH } from './constants.ts';
 import { REACH } from './device.ts';
 import type { Authorization, Tpm } from './execute.ts';
@@ -16,6 +16,7 @@ import { guarded, guardOfParent } from './guard.ts';
 import { type Hash, hashOf } from './hashes.ts';
 import { visit } from './hold.ts';
 import { loadKey } from './load-key.ts';
+import { checkLength } from './lockout.ts';
 import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
 import { digestOf, type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
 import { isResponse, RC } from './response-codes.ts';
@@ -32,7 +33,6 @@ import {
 } from './storage.ts';
 import { targetOf } from './target.ts';
 import { ECC_STORAGE, signingTemplate, type Template } from './templates.ts';
-import { checkLength } from './unlock.ts';
 import { writeKeyFile } from './write-key-file.ts';
 
 /** Make a key below a storage key, and write its file or make it persistent. See the front door. */
@@ -48,14 +48,15 @@ export async function createKey(address: Address, options: CreateOptions): Promi
     file === undefined ? `key ${hex(handle as number)} in the ${device.name}` : `TPM key file ${printable(file)}`;
   const secret = await newSecret(options.secret ?? address.secret, name, options);
   try {
-    checkLength(secret, ALG.SHA256, name);
+    checkLength(secret.bytes, ALG.SHA256, name);
+    const hasAuth = !isEmptyAuth(secret.bytes);
     const steps = await atTpm(address, name, options, parent, async (tpm, reach) => {
       const { storage, authorization } =
         kindOfHandle(parent) === HT.PERSISTENT
           ? await persistentParent(tpm, parent, reach)
           : await primaryParent(tpm, parent, ECC_STORAGE, reach);
-      const policy = pcrs ? await makePolicy(tpm, pcrs, secret.bytes.length > 0) : NO_POLICY;
-      const template = templateFor(options.keyType, secret.bytes.length > 0, policy.digest);
+      const policy = pcrs ? await makePolicy(tpm, pcrs, hasAuth) : NO_POLICY;
+      const template = templateFor(options.keyType, hasAuth, policy.digest);
       const key = await create(tpm, storage, template, secret.bytes, authorization).catch((error: unknown) => {
         throw notMade(error, options.keyType, parent);
       });
@@ -63,7 +64,7 @@ export async function createKey(address: Address, options: CreateOptions): Promi
         const loaded = await load(tpm, storage, key, authorization);
         await makePersistent(tpm, loaded, handle as number, reach);
       } else {
-        await write(file, key, parent, policy.steps, secret.bytes.length === 0);
+        await write(file, key, parent, policy.steps, !hasAuth);
       }
       return policy.steps;
     });
@@ -229,6 +230,7 @@ async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: R
 /** The owner says what is kept (Part 1 §37.3). */
 async function evictAsOwner(tpm: Tpm, key: TpmObject, handle: number, reach: Rights): Promise<void> {
   const authValue = reach.ownerAuth();
+  checkLength(authValue, ALG.SHA512, 'owner hierarchy');
   const session = reach.plain || authValue.length === 0 ? undefined : await throwAwaySession(tpm);
   const authorization: Authorization = { session, authValue };
   await evict(tpm, key, handle, authorization).catch((error: unknown) => {

@@ -1,9 +1,9 @@
 import { HoldfastError, SecretError } from '../../errors.ts';
 import { damaged } from './bytes.ts';
 import { createPrimary, flush, isEmptyAuth, readPublic, startSession, type TpmObject } from './commands.ts';
-import { hex, nameOfParent, RH } from './constants.ts';
+import { ALG, hex, nameOfParent, RH } from './constants.ts';
 import type { Authorization, Session, Tpm } from './execute.ts';
-import { checkTries } from './lockout.ts';
+import { checkLength, checkTries } from './lockout.ts';
 import { has, isStorage } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
 import { makeSalt } from './salt.ts';
@@ -100,6 +100,7 @@ export async function persistentParent(
     });
   }
   const authValue = parentAuth();
+  checkLength(authValue, storage.area.nameAlg, nameOfParent(handle));
   // In lockout the empty one is refused as well, though it costs no try.
   if (!has(storage.area, 'noDA')) await checkTries(tpm, deviceName, !isEmptyAuth(authValue));
   const session = plain ? undefined : await saltedSession(tpm, storage);
@@ -115,6 +116,7 @@ export async function primaryParent(
   earlier?: Session,
 ): Promise<Parent> {
   const authValue = parentAuth();
+  checkLength(authValue, ALG.SHA512, nameOfParent(hierarchy));
   // Without an authValue there is nothing to hide, and the storage key itself can be the salt's.
   const before = plain || authValue.length === 0 ? undefined : (earlier ?? (await throwAwaySession(tpm)));
   const storage = await makeStorage(tpm, hierarchy, template, { session: before, authValue }).catch(
