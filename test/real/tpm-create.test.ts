@@ -76,6 +76,49 @@ describeTpm('making keys in a TPM', () => {
       await key.close();
     });
 
+    test.each([
+      ['tpm:handle=0x81800001', 'ERR_URI_INVALID', 'not one that the owner'],
+      ['tpm:handle=0x81010050;parent=null', 'ERR_URI_INVALID', 'below the null hierarchy cannot be kept'],
+      ['tpm:handle=0x81010050;parent=platform', 'ERR_URI_INVALID', 'below the platform hierarchy cannot be kept'],
+    ])('what cannot be kept is not made: %s', async (uri, code, message) => {
+      let commands = 0;
+      const bus = await listenBetween(tpm, () => {
+        commands += 1;
+      });
+      try {
+        const error = await failure(create(parseKeyUri(`${uri}?${bus.query}`), { keyType: 'P-256' }));
+        expect(error).toMatchObject({ code, message: expect.stringContaining(message) });
+        expect(commands).toBe(0);
+      } finally {
+        await bus.close();
+      }
+    });
+
+    test.each([0x81010001 - 2 ** 32, Number.NaN, 0x81010001 + 0.5, 0x1_8101_0001, 0x81800000, 0x80ffffff])(
+      'no handle for a key: %d',
+      async (handle) => {
+        const error = await failure(persist(parseKeyUri(at('file=/nowhere')), handle));
+        expect(error).toMatchObject({ code: 'ERR_OPTION_INVALID', hint: expect.stringContaining('0x817fffff') });
+      },
+    );
+
+    test('keys of the null hierarchy stay in files; those of the endorsement hierarchy may be kept', async () => {
+      const path = join(tpm.dir, 'made-null.tpm');
+      const made = await create(parseKeyUri(at(`file=${path};parent=null`)), { keyType: 'P-256' });
+      expect(await failure(persist(made, 0x81010050))).toMatchObject({ code: 'ERR_URI_INVALID' });
+      const kept = await create(parseKeyUri(at('handle=0x81010050;parent=endorsement')), { keyType: 'P-256' });
+      await signs(String(kept), await publicKeyOf(kept));
+      await remove(kept);
+      expect(await failure(remove(parseKeyUri(at('handle=0x81800001'))))).toMatchObject({ code: 'ERR_URI_INVALID' });
+    });
+
+    test.each(['RSA-1024', 'P-192', ''])('no type of key: "%s"', async (keyType) => {
+      const path = join(tpm.dir, 'made-weak.tpm');
+      const error = await failure(create(parseKeyUri(at(`file=${path}`)), { keyType: keyType as KeySpec }));
+      expect(error).toMatchObject({ code: 'ERR_OPTION_INVALID' });
+      expect(existsSync(path)).toBe(false);
+    });
+
     test('a policy that somebody on the bus puts into the place of ours is not that of the key', async () => {
       let changed = 0;
       const bus = await listenBetween(tpm, (code, answer) => {

@@ -8,29 +8,30 @@ import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
 import { damaged } from './bytes.ts';
-import { isEmptyAuth, load, startSession, type TpmObject } from './commands.ts';
+import { isEmptyAuth, load, startSession } from './commands.ts';
 import { ALG, CC, CURVES, HT, hex, kindOfHandle, nameOfParent, OBJECT, RH } from './constants.ts';
 import { REACH } from './device.ts';
-import type { Authorization, Tpm } from './execute.ts';
+import type { Tpm } from './execute.ts';
 import { guarded, guardOfParent } from './guard.ts';
 import { type Hash, hashOf } from './hashes.ts';
 import { visit } from './hold.ts';
+import {
+  checkKept,
+  checkOwners,
+  evictAsOwner,
+  exists,
+  isOwners,
+  makePersistent,
+  OWNERS_HANDLES,
+  type Rights,
+} from './keep.ts';
 import { loadKey } from './load-key.ts';
 import { checkLength } from './lockout.ts';
-import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
+import { create, type MadeKey, pcrDigest } from './make-commands.ts';
 import { digestOf, type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
 import { isResponse, RC } from './response-codes.ts';
 import { retryCommand } from './retry.ts';
-import {
-  endSession,
-  NO_AUTH,
-  parentRefused,
-  persistent,
-  persistentParent,
-  primaryParent,
-  type Reach,
-  throwAwaySession,
-} from './storage.ts';
+import { endSession, NO_AUTH, parentRefused, persistent, persistentParent, primaryParent } from './storage.ts';
 import { targetOf } from './target.ts';
 import { ECC_STORAGE, signingTemplate, type Template } from './templates.ts';
 import { writeKeyFile } from './write-key-file.ts';
@@ -42,6 +43,10 @@ export async function createKey(address: Address, options: CreateOptions): Promi
     throw new HoldfastError('ERR_URI_INVALID', 'the key URI does not say where the key is to be', {
       hint: 'write tpm:file=/path/to/key.tpm or tpm:handle=0x81010001',
     });
+  }
+  if (handle !== undefined) {
+    checkOwners(handle);
+    checkKept(parent);
   }
   if (file !== undefined && lstatSync(file, { throwIfNoEntry: false })) throw exists(`file ${printable(file)}`);
   const name =
@@ -77,9 +82,9 @@ export async function createKey(address: Address, options: CreateOptions): Promi
 /** Put the key of a file at a persistent handle. */
 export async function persistKey(address: Address, handle: number, options: OpenOptions): Promise<KeyUri> {
   const { file, device } = address;
-  if (kindOfHandle(handle) !== HT.PERSISTENT || handle > 0xffffffff) {
-    throw new HoldfastError('ERR_OPTION_INVALID', 'the handle is not that of a persistent key', {
-      hint: 'give one from 0x81000000 to 0x81ffffff',
+  if (!isOwners(handle)) {
+    throw new HoldfastError('ERR_OPTION_INVALID', 'the handle is not one that the owner of a TPM may give', {
+      hint: `give one ${OWNERS_HANDLES}`,
     });
   }
   if (file === undefined) {
@@ -89,6 +94,7 @@ export async function persistKey(address: Address, handle: number, options: Open
   }
   const name = `key ${hex(handle)} in the ${device.name}`;
   const target = await within(options, `work on the ${name}`, (signal) => targetOf(address, () => NO_AUTH, signal));
+  if (target.file) checkKept(target.file.parent);
   await atTpm(address, name, options, target.file?.parent, async (tpm, reach) => {
     const { key } = await loadKey(tpm, { ...target, ...reach });
     await makePersistent(tpm, key, handle, reach);
@@ -105,17 +111,12 @@ export async function removeKey(address: Address, options: OpenOptions): Promise
       hint: 'write tpm:handle=0x81010001; a key file is removed as any other file',
     });
   }
+  checkOwners(handle);
   const name = `key ${hex(handle)} in the ${device.name}`;
   await atTpm(address, name, options, undefined, async (tpm, reach) => {
     const key = await persistent(tpm, handle, `there is no ${name}`);
     await evictAsOwner(tpm, key, handle, reach);
   });
-}
-
-/** How a key is come by, and who may keep it. */
-interface Rights extends Reach {
-  /** Of the owner hierarchy; empty for none. */
-  readonly ownerAuth: () => Uint8Array;
 }
 
 /**
@@ -200,7 +201,7 @@ function templateFor(keyType: KeySpec, hasAuth: boolean, authPolicy: Buffer): Te
     (authPolicy.length > 0 ? 0 : OBJECT.userWithAuth) |
     (hasAuth ? 0 : OBJECT.noDA);
   const curve = CURVES.find(({ name }) => name === keyType);
-  const kind = curve ? { curve } : { bits: Number(/^RSA-(\d{4})$/.exec(keyType)?.[1]) };
+  const kind = curve ? { curve } : { bits: Number(/^RSA-(2048|3072|4096)$/.exec(keyType)?.[1]) };
   if ('bits' in kind && Number.isNaN(kind.bits)) {
     throw new HoldfastError('ERR_OPTION_INVALID', 'there is no such type of key', {
       hint: 'use RSA-2048, RSA-3072, RSA-4096, P-256, P-384 or P-521',
@@ -217,25 +218,6 @@ function notMade(error: unknown, keyType: KeySpec, parent: number): unknown {
     });
   }
   return parentRefused(error, nameOfParent(parent));
-}
-
-async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: Rights): Promise<void> {
-  try {
-    await evictAsOwner(tpm, key, handle, reach);
-  } catch (error) {
-    throw isResponse(error, RC.NV_DEFINED) ? exists(`handle ${hex(handle)}`, error) : error;
-  }
-}
-
-/** The owner says what is kept (Part 1 §37.3). */
-async function evictAsOwner(tpm: Tpm, key: TpmObject, handle: number, reach: Rights): Promise<void> {
-  const authValue = reach.ownerAuth();
-  checkLength(authValue, ALG.SHA512, 'owner hierarchy');
-  const session = reach.plain || authValue.length === 0 ? undefined : await throwAwaySession(tpm);
-  const authorization: Authorization = { session, authValue };
-  await evict(tpm, key, handle, authorization).catch((error: unknown) => {
-    throw parentRefused(error, 'owner hierarchy', 'owner-pin');
-  });
 }
 
 async function write(
@@ -257,12 +239,6 @@ async function write(
     });
   }
 }
-
-const exists = (what: string, cause?: unknown): HoldfastError =>
-  new HoldfastError('ERR_KEY_EXISTS', `the ${what} is taken already`, {
-    hint: 'choose another name, or remove what is there',
-    cause,
-  });
 
 /** How the TPM is reached, without any secret. */
 const reachOf = ({ uri }: Pick<Address, 'uri'>): [string, Uint8Array][] =>

@@ -46,7 +46,7 @@ export async function create(uri: KeyUri, options: CreateOptions): Promise<KeyUr
  * Put the key of a key file at a persistent handle, where it needs no file. The authValue of the owner hierarchy, which
  * decides what is kept, is `owner-pin-source` (or `parent-pin-source`, where the key was made below that hierarchy).
  *
- * @param handle from 0x81000000 to 0x81ffffff; 0x8101.... is for keys of users (TCG registry of reserved handles)
+ * @param handle from 0x81000000 to 0x817fffff; 0x8101.... is for keys of users (TCG registry of reserved handles)
  * @returns the URI that opens it there
  * @throws {HoldfastError} `ERR_KEY_EXISTS`, and as `open` does
  */
