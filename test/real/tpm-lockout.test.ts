@@ -127,6 +127,14 @@ describeTpm('what protects a TPM from guessing', () => {
     expect([asked, await countedTries(tpm)]).toEqual([3, 1]);
   });
 
+  test('a key file that says it has one, and has none, needs nobody', async () => {
+    const { file } = await makeTpmKey(tpm, { type: 'P-256', counted: true });
+    // As above: a key that tpm2_create makes by itself is counted and has no authValue.
+    expect(readKeyFile(await readFile(file), 'key file').emptyAuth).toBe(false);
+    await (await openKey(`tpm:file=${file}?${tpm.query}`)).close();
+    expect(await countedTries(tpm)).toBe(0);
+  });
+
   test('a person is asked without a try before, and told how many are left', async () => {
     const asked: SecretRequest[] = [];
     const ask = askPerson((request) => {
