@@ -246,6 +246,27 @@ describeTpm('what protects a TPM from guessing', () => {
     expect(await countedTries(tpm)).toBe(2);
   });
 
+  test("an owner that refuses its authValue says nothing of the storage key's", async () => {
+    await makePersistentStorage(tpm, '0x81000007', canaries.pin, { counted: true });
+    await tpm.tool('tpm2_changeauth', '-c', 'owner', await tpm.secret('of-the-owner'));
+    const uri = (owner: string): string =>
+      `tpm:handle=0x81010033;parent=0x81000007?${tpm.query}&parent-pin-value=${canaries.pin}&owner-pin-value=${owner}`;
+    try {
+      for (let tries = 0; tries < 2; tries += 1) {
+        const error = await failure(create(parseKeyUri(uri('wrong')), { keyType: 'P-256' }));
+        expect(error).toMatchObject({
+          code: 'ERR_SECRET_WRONG',
+          message: 'the owner hierarchy refused its authValue',
+          hint: expect.stringContaining('owner-pin-source'),
+        });
+      }
+      await create(parseKeyUri(uri('of-the-owner')), { keyType: 'P-256' });
+      expect(await countedTries(tpm)).toBe(0);
+    } finally {
+      await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', await tpm.secret('of-the-owner'));
+    }
+  });
+
   test('a key whose wrong tries are not counted is asked freely', async () => {
     for (let tries = 0; tries < 5; tries += 1) {
       expect(await failure(openKey(free, { secret: wrong }))).toMatchObject({
