@@ -102,4 +102,17 @@ describeTpm('an authValue that is refused while a key is open', () => {
     await key.close();
     expect(await countedTries(tpm)).toBe(1);
   });
+
+  test('where only a signature tells, a stored authValue is not spent on the last try', async () => {
+    const uri = await signatureOnly('last.tpm');
+    const key = await openKey(uri, { secret: canaries.pin });
+    const other = await makeTpmKey(tpm, { type: 'P-256', auth: canaries.pin, counted: true });
+    await other.persist('0x81010029');
+    for (const wrong of ['a', 'b']) {
+      await failure(openKey(at('handle=0x81010029'), { secret: askPerson(() => wrong) }));
+    }
+    expect(await failure(key.sign(randomBytes(3)))).toMatchObject({ code: 'ERR_SECRET_LAST_TRY', triesLeft: 1 });
+    await key.close();
+    expect(await countedTries(tpm)).toBe(2);
+  });
 });
