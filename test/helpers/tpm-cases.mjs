@@ -144,7 +144,7 @@ export function flowsIn(dir) {
       }
     },
     persist: (device) => persistKey(addressOf(`tpm:file=${join(dir, 'rsa')}`, device), 0x81010009, LIMIT),
-    remove: (device) => removeKey(addressOf('tpm:handle=0x81010001?parent-pin-value=', device), LIMIT),
+    remove: (device) => removeKey(addressOf('tpm:handle=0x81010001?owner-pin-value=', device), LIMIT),
   };
   return { salted, plain };
 }

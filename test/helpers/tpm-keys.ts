@@ -132,3 +132,9 @@ export async function flush(tpm: TestTpm): Promise<void> {
 /** What is loaded now; empty when nothing is. */
 export const loadedIn = async (tpm: TestTpm): Promise<string> =>
   (await tpm.tool('tpm2_getcap', 'handles-transient')) + (await tpm.tool('tpm2_getcap', 'handles-loaded-session'));
+
+/** Wrong authValues that the TPM has counted; swtpm locks at the third. */
+export async function countedTries(tpm: TestTpm): Promise<number> {
+  const properties = await tpm.tool('tpm2_getcap', 'properties-variable');
+  return Number(/LOCKOUT_COUNTER: (0x[0-9A-F]+)/.exec(properties)?.[1]);
+}

@@ -1,15 +1,18 @@
 import { createPublicKey, type KeyObject, randomBytes, verify } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { openKey } from '../../src/stores/index.ts';
 import type { KeySpec } from '../../src/stores/store.ts';
+import { CC } from '../../src/stores/tpm/constants.ts';
 import { create, list, persist, readPublic, remove } from '../../src/stores/tpm/index.ts';
 import { type KeyUri, parseKeyUri } from '../../src/uri.ts';
 import { canaries } from '../helpers/canaries.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { startTpm, type TestTpm } from '../helpers/swtpm.ts';
-import { loadedIn, makePersistentStorage } from '../helpers/tpm-keys.ts';
+import { listenBetween } from '../helpers/tpm-bus.ts';
+import { countedTries, loadedIn, makePersistentStorage } from '../helpers/tpm-keys.ts';
 import { failure } from '../stores/conformance.ts';
 
 const describeTpm = await describeUnless('swtpm');
@@ -73,6 +76,71 @@ describeTpm('making keys in a TPM', () => {
       await key.close();
     });
 
+    test.each([
+      ['tpm:handle=0x81800001', 'ERR_URI_INVALID', 'not one that the owner'],
+      ['tpm:handle=0x81010050;parent=null', 'ERR_URI_INVALID', 'below the null hierarchy cannot be kept'],
+      ['tpm:handle=0x81010050;parent=platform', 'ERR_URI_INVALID', 'below the platform hierarchy cannot be kept'],
+    ])('what cannot be kept is not made: %s', async (uri, code, message) => {
+      let commands = 0;
+      const bus = await listenBetween(tpm, () => {
+        commands += 1;
+      });
+      try {
+        const error = await failure(create(parseKeyUri(`${uri}?${bus.query}`), { keyType: 'P-256' }));
+        expect(error).toMatchObject({ code, message: expect.stringContaining(message) });
+        expect(commands).toBe(0);
+      } finally {
+        await bus.close();
+      }
+    });
+
+    test.each([0x81010001 - 2 ** 32, Number.NaN, 0x81010001 + 0.5, 0x1_8101_0001, 0x81800000, 0x80ffffff])(
+      'no handle for a key: %d',
+      async (handle) => {
+        const error = await failure(persist(parseKeyUri(at('file=/nowhere')), handle));
+        expect(error).toMatchObject({ code: 'ERR_OPTION_INVALID', hint: expect.stringContaining('0x817fffff') });
+      },
+    );
+
+    test('keys of the null hierarchy stay in files; those of the endorsement hierarchy may be kept', async () => {
+      const path = join(tpm.dir, 'made-null.tpm');
+      const made = await create(parseKeyUri(at(`file=${path};parent=null`)), { keyType: 'P-256' });
+      expect(await failure(persist(made, 0x81010050))).toMatchObject({ code: 'ERR_URI_INVALID' });
+      const kept = await create(parseKeyUri(at('handle=0x81010050;parent=endorsement')), { keyType: 'P-256' });
+      await signs(String(kept), await publicKeyOf(kept));
+      await remove(kept);
+      expect(await failure(remove(parseKeyUri(at('handle=0x81800001'))))).toMatchObject({ code: 'ERR_URI_INVALID' });
+    });
+
+    test.each(['RSA-1024', 'P-192', ''])('no type of key: "%s"', async (keyType) => {
+      const path = join(tpm.dir, 'made-weak.tpm');
+      const error = await failure(create(parseKeyUri(at(`file=${path}`)), { keyType: keyType as KeySpec }));
+      expect(error).toMatchObject({ code: 'ERR_OPTION_INVALID' });
+      expect(existsSync(path)).toBe(false);
+    });
+
+    test('a policy that somebody on the bus puts into the place of ours is not that of the key', async () => {
+      let changed = 0;
+      const bus = await listenBetween(tpm, (code, answer) => {
+        if (code !== CC.PolicyGetDigest) return;
+        answer.fill(0x5a, answer.length - 32);
+        changed += 1;
+      });
+      try {
+        const path = join(tpm.dir, 'made-evil.tpm');
+        const error = await failure(
+          create(parseKeyUri(`tpm:file=${path}?${bus.query}&pcr=sha256:0,7`), { keyType: 'P-256' }),
+        );
+        expect(error).toMatchObject({
+          code: 'ERR_TOKEN_FAILED',
+          message: expect.stringContaining('digest of a policy'),
+        });
+        expect([changed, existsSync(path)]).toEqual([1, false]);
+      } finally {
+        await bus.close();
+      }
+    });
+
     test('what the TPM does not make', async () => {
       const error = await failure(create(parseKeyUri(at(`file=${tpm.dir}/4096.tpm`)), { keyType: 'RSA-4096' }));
       expect(error).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: 'the TPM makes no RSA-4096 keys' });
@@ -126,9 +194,34 @@ describeTpm('making keys in a TPM', () => {
       await signs(`${made.toString()}${secret}`, publicKey);
       await persist(parseKeyUri(`${made.toString()}${secret}`), 0x8101000b);
       await signs(at('handle=0x8101000b'), publicKey);
-      await remove(parseKeyUri(at('handle=0x8101000b', secret)));
+      await remove(parseKeyUri(at('handle=0x8101000b', `&owner-pin-value=${canaries.pin}`)));
     } finally {
       await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', await tpm.secret(canaries.pin));
     }
   });
+
+  test.each([
+    ['a storage key with an authValue, an owner without', '0x81000002', 'parent', ''],
+    ['an owner with an authValue, a storage key without', '0x81000001', '', 'owner'],
+    ['both with another one', '0x81000002', 'parent', 'owner'],
+  ])('%s', async (_, storage, ofParent, ofOwner) => {
+    if (ofParent) await makePersistentStorage(tpm, storage, ofParent, { counted: true });
+    if (ofOwner) await tpm.tool('tpm2_changeauth', '-c', 'owner', await tpm.secret(ofOwner));
+    const secrets = [ofParent && `&parent-pin-value=${ofParent}`, ofOwner && `&owner-pin-value=${ofOwner}`].join('');
+    try {
+      const kept = await create(parseKeyUri(at(`handle=0x8101000c;parent=${storage}`, secrets)), { keyType: 'P-256' });
+      expect(String(kept)).toBe(at('handle=0x8101000c'));
+      await signs(String(kept), await publicKeyOf(kept));
+      const file = `file=${tpm.dir}/${storage}${ofOwner}.tpm`;
+      await create(parseKeyUri(at(`${file};parent=${storage}`, secrets)), { keyType: 'P-256' });
+      await remove(await persist(parseKeyUri(at(file, secrets)), 0x8101000d).then((uri) => withSecrets(uri, secrets)));
+      await remove(withSecrets(kept, secrets));
+      expect(await countedTries(tpm)).toBe(0);
+    } finally {
+      if (ofOwner) await tpm.tool('tpm2_changeauth', '-c', 'owner', '-p', await tpm.secret(ofOwner));
+      if (ofParent) await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', storage);
+    }
+  });
+
+  const withSecrets = (uri: KeyUri, secrets: string): KeyUri => parseKeyUri(`${String(uri)}${secrets}`);
 });

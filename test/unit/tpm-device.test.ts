@@ -87,6 +87,7 @@ describe('which key', () => {
     ['tpm:file=a?pcr=sha256:24', /"pcr"/],
     ['tpm:file=a?pin-value=x&pin-source=/x', /pin-value and a pin-source/],
     ['tpm:file=a?parent-pin-value=x&parent-pin-source=/x', /pin-value and a pin-source/],
+    ['tpm:file=a?owner-pin-value=x&owner-pin-source=/x', /pin-value and a pin-source/],
     ['handle:0x81010001;file=a', /handle/],
   ])('%s is refused', (uri, message) => {
     const error = thrownBy(() => readAddress(parseKeyUri(uri), {}));
@@ -94,8 +95,10 @@ describe('which key', () => {
   });
 
   test('prints no secret', () => {
-    const uri = parseKeyUri('tpm:file=/a?pin-value=S3cr3t&parent-pin-value=S3cr3t&device=/dev/tpmrm0');
-    expect(String(uri)).toBe('tpm:file=/a?pin-value=***&parent-pin-value=***&device=/dev/tpmrm0');
+    const uri = parseKeyUri(
+      'tpm:file=/a?pin-value=S3cr3t&parent-pin-value=S3cr3t&owner-pin-value=S3cr3t&device=/dev/tpmrm0',
+    );
+    expect(String(uri)).toBe('tpm:file=/a?pin-value=***&parent-pin-value=***&owner-pin-value=***&device=/dev/tpmrm0');
   });
 });
 

@@ -25,9 +25,16 @@ export interface Address {
   readonly secret: SecretFunction | undefined;
   /** That of its parent: of a storage key, or of the hierarchy. */
   readonly parentSecret: SecretFunction | undefined;
+  /** That of the owner hierarchy, which says what is kept at handles. */
+  readonly ownerSecret: SecretFunction | undefined;
 }
 
-const QUERY = [...REACH, 'session', 'pcr', 'pin-value', 'pin-source', 'parent-pin-value', 'parent-pin-source'] as const;
+const QUERY = [
+  ...REACH,
+  'session',
+  'pcr',
+  ...['', 'parent-', 'owner-'].flatMap((whose) => [`${whose}pin-value`, `${whose}pin-source`]),
+];
 
 /**
  * @param path what may stand before the "?" besides `handle` and `file`
@@ -55,7 +62,8 @@ export function readAddress(uri: KeyUri, options: OpenOptions, path: readonly st
     plain: session === 'password',
     pcrs: pcr === undefined ? undefined : pcrSelection(pcr),
     secret: secretOf(uri, options),
-    parentSecret: secretOf(forParent(uri), options),
+    parentSecret: secretOf(secretAs(uri, 'parent-'), options),
+    ownerSecret: secretOf(secretAs(uri, 'owner-'), options),
   };
 }
 
@@ -71,10 +79,10 @@ function persistentHandle(text: string, name: string): number {
 const parentOf = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : (HIERARCHIES.get(text) ?? persistentHandle(text, 'parent'));
 
-/** The same URI with the secret of the parent in the place of the key's. */
-function forParent(uri: KeyUri): KeyUri {
+/** The same URI with the secret of another in the place of the key's. */
+function secretAs(uri: KeyUri, whose: 'parent-' | 'owner-'): KeyUri {
   const query = new Map(
-    [...uri.query].filter(([name]) => name.startsWith('parent-')).map(([name, value]) => [name.slice(7), value]),
+    [...uri.query].filter(([name]) => name.startsWith(whose)).map(([name, value]) => [name.slice(whose.length), value]),
   );
   return { ...uri, query };
 }

@@ -7,29 +7,33 @@ import { askSecret, Secret, type SecretSource } from '../../secret.ts';
 import { formatKeyUri, type KeyUri, parseKeyUri } from '../../uri.ts';
 import type { CreateOptions, KeySpec, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
-import { load, startSession, type TpmObject } from './commands.ts';
+import { damaged } from './bytes.ts';
+import { isEmptyAuth, load, startSession } from './commands.ts';
 import { ALG, CC, CURVES, HT, hex, kindOfHandle, nameOfParent, OBJECT, RH } from './constants.ts';
 import { REACH } from './device.ts';
-import type { Authorization, Tpm } from './execute.ts';
+import type { Tpm } from './execute.ts';
+import { guarded, guardOfParent } from './guard.ts';
 import { type Hash, hashOf } from './hashes.ts';
 import { visit } from './hold.ts';
-import { loadKey } from './load-key.ts';
-import { create, evict, type MadeKey, pcrDigest } from './make-commands.ts';
-import { type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
-import { isResponse, RC } from './response-codes.ts';
 import {
-  endSession,
-  NO_AUTH,
-  parentRefused,
-  persistent,
-  persistentParent,
-  primaryParent,
-  type Reach,
-  throwAwaySession,
-} from './storage.ts';
+  checkKept,
+  checkOwners,
+  evictAsOwner,
+  exists,
+  isOwners,
+  makePersistent,
+  OWNERS_HANDLES,
+  type Rights,
+} from './keep.ts';
+import { loadKey } from './load-key.ts';
+import { checkLength } from './lockout.ts';
+import { create, type MadeKey, pcrDigest } from './make-commands.ts';
+import { digestOf, type PcrSelection, type PolicyStep, policyDigest, showPolicy, WITH_AUTH } from './policy.ts';
+import { isResponse, RC } from './response-codes.ts';
+import { retryCommand } from './retry.ts';
+import { endSession, NO_AUTH, parentRefused, persistent, persistentParent, primaryParent } from './storage.ts';
 import { targetOf } from './target.ts';
 import { ECC_STORAGE, signingTemplate, type Template } from './templates.ts';
-import { checkLength } from './unlock.ts';
 import { writeKeyFile } from './write-key-file.ts';
 
 /** Make a key below a storage key, and write its file or make it persistent. See the front door. */
@@ -40,19 +44,24 @@ export async function createKey(address: Address, options: CreateOptions): Promi
       hint: 'write tpm:file=/path/to/key.tpm or tpm:handle=0x81010001',
     });
   }
+  if (handle !== undefined) {
+    checkOwners(handle);
+    checkKept(parent);
+  }
   if (file !== undefined && lstatSync(file, { throwIfNoEntry: false })) throw exists(`file ${printable(file)}`);
   const name =
     file === undefined ? `key ${hex(handle as number)} in the ${device.name}` : `TPM key file ${printable(file)}`;
   const secret = await newSecret(options.secret ?? address.secret, name, options);
   try {
-    checkLength(secret, ALG.SHA256, name);
-    const steps = await atTpm(address, name, options, async (tpm, reach) => {
+    checkLength(secret.bytes, ALG.SHA256, name);
+    const hasAuth = !isEmptyAuth(secret.bytes);
+    const steps = await atTpm(address, name, options, parent, async (tpm, reach) => {
       const { storage, authorization } =
         kindOfHandle(parent) === HT.PERSISTENT
           ? await persistentParent(tpm, parent, reach)
           : await primaryParent(tpm, parent, ECC_STORAGE, reach);
-      const policy = pcrs ? await makePolicy(tpm, pcrs, secret.bytes.length > 0) : NO_POLICY;
-      const template = templateFor(options.keyType, secret.bytes.length > 0, policy.digest);
+      const policy = pcrs ? await makePolicy(tpm, pcrs, hasAuth) : NO_POLICY;
+      const template = templateFor(options.keyType, hasAuth, policy.digest);
       const key = await create(tpm, storage, template, secret.bytes, authorization).catch((error: unknown) => {
         throw notMade(error, options.keyType, parent);
       });
@@ -60,7 +69,7 @@ export async function createKey(address: Address, options: CreateOptions): Promi
         const loaded = await load(tpm, storage, key, authorization);
         await makePersistent(tpm, loaded, handle as number, reach);
       } else {
-        await write(file, key, parent, policy.steps, secret.bytes.length === 0);
+        await write(file, key, parent, policy.steps, !hasAuth);
       }
       return policy.steps;
     });
@@ -73,9 +82,9 @@ export async function createKey(address: Address, options: CreateOptions): Promi
 /** Put the key of a file at a persistent handle. */
 export async function persistKey(address: Address, handle: number, options: OpenOptions): Promise<KeyUri> {
   const { file, device } = address;
-  if (kindOfHandle(handle) !== HT.PERSISTENT || handle > 0xffffffff) {
-    throw new HoldfastError('ERR_OPTION_INVALID', 'the handle is not that of a persistent key', {
-      hint: 'give one from 0x81000000 to 0x81ffffff',
+  if (!isOwners(handle)) {
+    throw new HoldfastError('ERR_OPTION_INVALID', 'the handle is not one that the owner of a TPM may give', {
+      hint: `give one ${OWNERS_HANDLES}`,
     });
   }
   if (file === undefined) {
@@ -83,8 +92,10 @@ export async function persistKey(address: Address, handle: number, options: Open
       hint: 'write tpm:file=/path/to/key.tpm',
     });
   }
-  await atTpm(address, `key ${hex(handle)} in the ${device.name}`, options, async (tpm, reach, signal) => {
-    const target = await targetOf(address, reach.parentAuth, signal);
+  const name = `key ${hex(handle)} in the ${device.name}`;
+  const target = await within(options, `work on the ${name}`, (signal) => targetOf(address, () => NO_AUTH, signal));
+  if (target.file) checkKept(target.file.parent);
+  await atTpm(address, name, options, target.file?.parent, async (tpm, reach) => {
     const { key } = await loadKey(tpm, { ...target, ...reach });
     await makePersistent(tpm, key, handle, reach);
   });
@@ -100,32 +111,56 @@ export async function removeKey(address: Address, options: OpenOptions): Promise
       hint: 'write tpm:handle=0x81010001; a key file is removed as any other file',
     });
   }
+  checkOwners(handle);
   const name = `key ${hex(handle)} in the ${device.name}`;
-  await atTpm(address, name, options, async (tpm, reach) => {
+  await atTpm(address, name, options, undefined, async (tpm, reach) => {
     const key = await persistent(tpm, handle, `there is no ${name}`);
     await evictAsOwner(tpm, key, handle, reach);
   });
 }
 
-/** One visit to the TPM, after which nothing is loaded. */
+/**
+ * One visit to the TPM, after which nothing is loaded. A stored authValue that the parent has refused is not sent again.
+ *
+ * @param parent what something is loaded or made below
+ */
 async function atTpm<T>(
   address: Address,
   name: string,
   options: OpenOptions,
-  work: (tpm: Tpm, reach: Reach, signal: AbortSignal) => Promise<T>,
+  parent: number | undefined,
+  work: (tpm: Tpm, reach: Rights) => Promise<T>,
 ): Promise<T> {
-  const { device, plain, parentSecret } = address;
+  const { device, plain, parentSecret, ownerSecret } = address;
   return within(options, `work on the ${name}`, async (signal) => {
-    const request = { kind: 'PIN', of: `the parent of the ${name}`, purpose: options.purpose } as const;
-    const parentAuth = parentSecret && (await orAborted(askSecret(parentSecret, request), signal));
-    const reach: Reach = { name, deviceName: device.name, plain, parentAuth: () => parentAuth?.bytes ?? NO_AUTH };
+    const ask = (source: SecretSource, of: string): Promise<Secret> =>
+      orAborted(askSecret(source, { kind: 'PIN', of, purpose: options.purpose }), signal);
+    let parentAuth: Secret | undefined;
+    let ownerAuth: Secret | undefined;
     try {
-      return await visit(device, (tpm) => work(tpm, reach, signal), signal);
+      parentAuth = parentSecret && (await ask(parentSecret, `the parent of the ${name}`));
+      ownerAuth = ownerSecret && (await ask(ownerSecret, `the owner hierarchy of the ${device.name}`));
+      const ofOwner = ownerAuth ?? (parent === RH.OWNER ? parentAuth : undefined);
+      const reach: Rights = {
+        name,
+        deviceName: device.name,
+        plain,
+        parentAuth: () => parentAuth?.bytes ?? NO_AUTH,
+        ownerAuth: () => ofOwner?.bytes ?? NO_AUTH,
+      };
+      const go = (): Promise<T> => visit(device, (tpm) => work(tpm, reach), signal);
+      const guard = guardOfParent(parent, device.name, parentSecret, options, retryFor(address));
+      return await (guard && parentAuth ? guarded(guard, parentAuth, go, signal) : go());
     } finally {
       parentAuth?.wipe();
+      ownerAuth?.wipe();
     }
   });
 }
+
+/** Where a key is made, there is nothing yet but its storage key. */
+const retryFor = ({ uri, parent }: Address): string =>
+  retryCommand(parent === undefined ? uri : { ...uri, path: new Map([['parent', Buffer.from(hex(parent))]]) });
 
 /** What protects the new key; empty when nobody gives anything. */
 const newSecret = async (source: SecretSource | undefined, of: string, { purpose }: OpenOptions): Promise<Secret> =>
@@ -138,14 +173,20 @@ interface NewPolicy {
 
 const NO_POLICY: NewPolicy = { digest: Buffer.alloc(0), steps: [] };
 
-/** A policy for the PCRs as they are now, and the authValue where there is one. */
+/**
+ * A policy for the PCRs as they are now, and the authValue where there is one.
+ *
+ * What the TPM says of it is not proven by an HMAC: on the bus it might become another's policy, so it is reckoned here.
+ */
 async function makePolicy(tpm: Tpm, pcrs: PcrSelection, hasAuth: boolean): Promise<NewPolicy> {
-  const values = await pcrDigest(tpm, pcrs.bytes, hashOf(ALG.SHA256) as Hash);
+  const hash = hashOf(ALG.SHA256) as Hash;
+  const values = await pcrDigest(tpm, pcrs.bytes, hash);
   const step: PolicyStep = { command: CC.PolicyPCR, parameters: Buffer.concat([pcrs.bytes, values]) };
   const steps = hasAuth ? [step, WITH_AUTH] : [step];
   const trial = await startSession(tpm, 'TRIAL');
   await showPolicy(tpm, trial, { steps, wantsAuth: hasAuth });
-  const digest = Buffer.from(await policyDigest(tpm, trial));
+  const digest = digestOf(hash, steps);
+  if (!digest.equals(await policyDigest(tpm, trial))) throw damaged('the digest of a policy is not that of its steps');
   await endSession(tpm, trial);
   return { digest, steps };
 }
@@ -160,7 +201,7 @@ function templateFor(keyType: KeySpec, hasAuth: boolean, authPolicy: Buffer): Te
     (authPolicy.length > 0 ? 0 : OBJECT.userWithAuth) |
     (hasAuth ? 0 : OBJECT.noDA);
   const curve = CURVES.find(({ name }) => name === keyType);
-  const kind = curve ? { curve } : { bits: Number(/^RSA-(\d{4})$/.exec(keyType)?.[1]) };
+  const kind = curve ? { curve } : { bits: Number(/^RSA-(2048|3072|4096)$/.exec(keyType)?.[1]) };
   if ('bits' in kind && Number.isNaN(kind.bits)) {
     throw new HoldfastError('ERR_OPTION_INVALID', 'there is no such type of key', {
       hint: 'use RSA-2048, RSA-3072, RSA-4096, P-256, P-384 or P-521',
@@ -177,24 +218,6 @@ function notMade(error: unknown, keyType: KeySpec, parent: number): unknown {
     });
   }
   return parentRefused(error, nameOfParent(parent));
-}
-
-async function makePersistent(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {
-  try {
-    await evictAsOwner(tpm, key, handle, reach);
-  } catch (error) {
-    throw isResponse(error, RC.NV_DEFINED) ? exists(`handle ${hex(handle)}`, error) : error;
-  }
-}
-
-/** The owner says what is kept (Part 1 §37.3). */
-async function evictAsOwner(tpm: Tpm, key: TpmObject, handle: number, reach: Reach): Promise<void> {
-  const authValue = reach.parentAuth();
-  const session = reach.plain || authValue.length === 0 ? undefined : await throwAwaySession(tpm);
-  const authorization: Authorization = { session, authValue };
-  await evict(tpm, key, handle, authorization).catch((error: unknown) => {
-    throw parentRefused(error, 'owner hierarchy');
-  });
 }
 
 async function write(
@@ -216,12 +239,6 @@ async function write(
     });
   }
 }
-
-const exists = (what: string, cause?: unknown): HoldfastError =>
-  new HoldfastError('ERR_KEY_EXISTS', `the ${what} is taken already`, {
-    hint: 'choose another name, or remove what is there',
-    cause,
-  });
 
 /** How the TPM is reached, without any secret. */
 const reachOf = ({ uri }: Pick<Address, 'uri'>): [string, Uint8Array][] =>

@@ -11,7 +11,8 @@ import {
 import type { Secret, SecretSource } from '../../secret.ts';
 import { turnWhen } from '../../turn.ts';
 import type { OpenOptions } from '../store.ts';
-import { nameOfParent } from './constants.ts';
+import { HT, kindOfHandle, nameOfParent } from './constants.ts';
+import { isResponse, RC } from './response-codes.ts';
 
 /** An authValue on its way to a key whose wrong tries the TPM counts. */
 export interface Guarded {
@@ -35,6 +36,18 @@ export const recordOfKey = (name: Uint8Array): PinRecord | string =>
 /** The same of a storage key, whose Name is not known before it is reached. */
 export const nameForParent = (handle: number, deviceName: string): Buffer =>
   Buffer.from(`${nameOfParent(handle)} in the ${deviceName}`);
+
+/** What guards the authValue of a persistent storage key; nothing does those of hierarchies, which are not counted. */
+export function guardOfParent(
+  parent: number | undefined,
+  deviceName: string,
+  source: SecretSource | undefined,
+  { notify }: OpenOptions,
+  retry: string,
+): Guarded | undefined {
+  if (parent === undefined || kindOfHandle(parent) !== HT.PERSISTENT || source === undefined) return undefined;
+  return { what: nameOfParent(parent), name: nameForParent(parent, deviceName), source, notify, retry };
+}
 
 /**
  * Send an authValue that lies somewhere, unless it was refused before: to this process or another of this user.
@@ -81,6 +94,41 @@ export async function sendOnce<R extends Error>(
     leave();
   }
 }
+
+/**
+ * `sendOnce` for work that throws what a refusal becomes.
+ *
+ * @returns what `work` does
+ * @throws {SecretError} `ERR_SECRET_WRONG`; what `work` throws
+ */
+export async function guarded<T>(
+  what: Guarded,
+  secret: Secret,
+  work: () => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const done: T[] = [];
+  const refused = await sendOnce(
+    what,
+    secret,
+    async () => {
+      try {
+        done.push(await work());
+        return undefined;
+      } catch (error) {
+        if (isCounted(error)) return error;
+        throw error;
+      }
+    },
+    signal,
+  );
+  if (refused) throw refused;
+  return done[0] as T;
+}
+
+/** The TPM has refused an authValue, and counted that: what it does not count is TPM_RC_BAD_AUTH (Part 2 §6.6.3). */
+const isCounted = (error: unknown): error is SecretError =>
+  error instanceof SecretError && error.code === 'ERR_SECRET_WRONG' && isResponse(error.cause, RC.AUTH_FAIL);
 
 function takeTurn(record: PinRecord, guarded: Guarded): (() => void) | undefined {
   try {

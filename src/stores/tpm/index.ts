@@ -7,8 +7,8 @@ import { openAt } from './open.ts';
  * Open a key of a TPM 2.0: `tpm:handle=0x81010001` (or `handle:0x81010001`) for a persistent one, `tpm:file=/etc/aws/key.tpm`
  * for a TSS2 key file. The TPM is that of `?device=PATH`, `?tcp=HOST:PORT` (swtpm) or `?mssim=HOST:PORT`, else that of
  * `TPM_DEVICE` or `TPM2TOOLS_TCTI`, else `/dev/tpmrm0`. The authValue comes from `options.secret`, `pin-value` or
- * `pin-source`; that of a storage key or hierarchy from `parent-pin-value` or `parent-pin-source`. What crosses the bus is
- * encrypted and proven in both directions unless `session=password` is given.
+ * `pin-source`; that of a storage key or hierarchy from `parent-pin-value` or `parent-pin-source`; `owner-pin-value` and
+ * `owner-pin-source` are for `create`, `persist` and `remove`. What crosses the bus is encrypted and proven in both directions unless `session=password` is given.
  *
  * @throws {HoldfastError} `ERR_URI_INVALID`, `ERR_OPTION_INVALID`, `ERR_FILE_*`, `ERR_TOKEN_NOT_FOUND`, `ERR_TOKEN_FAILED`,
  *   `ERR_KEY_NOT_FOUND`, `ERR_KEY_INVALID`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_POLICY`, `ERR_SECRET_*`, `ERR_INTERRUPTED`,
@@ -43,10 +43,10 @@ export async function create(uri: KeyUri, options: CreateOptions): Promise<KeyUr
 }
 
 /**
- * Put the key of a key file at a persistent handle, where it needs no file. The authValue of the owner hierarchy is
- * `parent-pin-source`.
+ * Put the key of a key file at a persistent handle, where it needs no file. The authValue of the owner hierarchy, which
+ * decides what is kept, is `owner-pin-source` (or `parent-pin-source`, where the key was made below that hierarchy).
  *
- * @param handle from 0x81000000 to 0x81ffffff; 0x8101.... is for keys of users (TCG registry of reserved handles)
+ * @param handle from 0x81000000 to 0x817fffff; 0x8101.... is for keys of users (TCG registry of reserved handles)
  * @returns the URI that opens it there
  * @throws {HoldfastError} `ERR_KEY_EXISTS`, and as `open` does
  */
@@ -56,7 +56,7 @@ export async function persist(uri: KeyUri, handle: number, options: OpenOptions 
 }
 
 /**
- * Remove a key from its persistent handle. The authValue of the owner hierarchy is `parent-pin-source`.
+ * Remove a key from its persistent handle. The authValue of the owner hierarchy is `owner-pin-source`.
  *
  * @throws {HoldfastError} `ERR_KEY_NOT_FOUND`, and as `open` does
  */
@@ -76,12 +76,13 @@ export async function readPublic(uri: KeyUri, options: OpenOptions = {}): Promis
 }
 
 /**
- * Forget which authValues a key refused, among all processes of the user, so that they are sent once more. Sends none.
+ * Forget which authValues a key refused, among all processes of the user, so that they are sent once more: or, for
+ * `tpm:parent=0x81000001`, a storage key. Sends none.
  *
  * @throws {HoldfastError} as `readPublic` does
  */
 export async function retryPin(uri: KeyUri, options: OpenOptions): Promise<RetriedPins> {
   const { forgetRefusals } = await import('./look.ts');
   // No secret is fetched, so a command is not run either.
-  return forgetRefusals(readAddress(uri, { ...options, allowCommands: true }), options);
+  return forgetRefusals(readAddress(uri, { ...options, allowCommands: true }, ['parent']), options);
 }

@@ -5,6 +5,7 @@ import { checkMessage } from '../../option-types.ts';
 import type { Secret } from '../../secret.ts';
 import type { HashName } from '../../signer.ts';
 import type { OpenKey } from '../store.ts';
+import type { Use } from './careful.ts';
 import { sign as signDigest } from './commands.ts';
 import type { Tpm } from './execute.ts';
 import { digest } from './hashes.ts';
@@ -15,11 +16,10 @@ import { policyError } from './policy.ts';
 import { keyObjectOf } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
 import { checkSigns, schemeFor, signatureOf, signingHash } from './signature.ts';
-import { isRefusal, refusal } from './unlock.ts';
 
 /** A key that was found, with its authValue. */
 export interface Found {
-  readonly hold: Hold<Loaded>;
+  readonly hold: Pick<Hold<Loaded>, 'close'>;
   /** DER. */
   readonly certificates: readonly Uint8Array[];
   readonly area: Loaded['key']['area'];
@@ -28,7 +28,8 @@ export interface Found {
   readonly deviceName: string;
   /** Wiped when the key is closed. */
   readonly secret: Secret;
-  readonly retry: string;
+  /** How the key is used with it. */
+  readonly use: Use;
 }
 
 /** A key of a TPM as a key of ours. @throws {HoldfastError} `ERR_KEY_UNSUPPORTED` */
@@ -47,7 +48,7 @@ export function tpmKey(found: Found, limits: Limits): OpenKey {
     // Now: the message is the caller's, who may change it afterwards.
     const hashed = digest(hash, message);
     const signing = within(limits, `a signature with the ${name}`, (signal) =>
-      hold.use((loaded, tpm) => signOn(found, tpm, loaded, hashed, algorithm), signal),
+      found.use((loaded, tpm) => signOn(found, tpm, loaded, hashed, algorithm), signal),
     );
     signatures.add(signing);
     try {
@@ -90,7 +91,6 @@ async function signOn(
     return signatureOf(bytes, area, algorithm);
   } catch (error) {
     if (isResponse(error, RC.LOCKOUT)) throw lockedError(deviceName, await readLockout(tpm), error);
-    if (isRefusal(error)) throw refusal(found, error);
     if (isResponse(error, RC.POLICY_FAIL, RC.POLICY_CC, RC.PCR_CHANGED)) {
       throw policyError(
         `the policy of the ${name} does not hold any more`,

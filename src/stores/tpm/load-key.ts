@@ -1,8 +1,9 @@
-import { HoldfastError } from '../../errors.ts';
+import { HoldfastError, type SecretError } from '../../errors.ts';
 import { flush, load, startSession, type TpmObject } from './commands.ts';
 import { CC, HIERARCHIES, HT, hex, kindOfHandle, nameOfParent } from './constants.ts';
 import type { Authorization, Session, Tpm } from './execute.ts';
 import type { KeyFile } from './key-file.ts';
+import { lockedError, readLockout } from './lockout.ts';
 import { choosePolicy, type PcrSelection, type Policy, policiesOf, showPolicy } from './policy.ts';
 import { isResponse, RC } from './response-codes.ts';
 import { makeSalt } from './salt.ts';
@@ -17,7 +18,7 @@ import {
   saltedSession,
   throwAwayStorage,
 } from './storage.ts';
-import { STORAGE_TEMPLATES, type Template } from './templates.ts';
+import { isCounted, STORAGE_TEMPLATES, type Template } from './templates.ts';
 
 /** Which key, and how it is come by. */
 export interface Target extends Reach {
@@ -96,7 +97,11 @@ async function loadFile(tpm: Tpm, target: Target, file: KeyFile): Promise<Loaded
   const templates = [...STORAGE_TEMPLATES].sort((one, other) => Number(isFirst(other)) - Number(isFirst(one)));
   let earlier: Session | undefined;
   let why: unknown;
+  let locked: SecretError | undefined;
   for (const template of templates) {
+    // What is below it cannot be loaded in lockout; the key may be below another.
+    locked ??= isCounted(template) ? await lockedNow(tpm, target.deviceName) : undefined;
+    if (locked && isCounted(template)) continue;
     const { authorization, session, storage } = await primaryParent(tpm, file.parent, template, target, earlier);
     earlier = session;
     try {
@@ -110,7 +115,12 @@ async function loadFile(tpm: Tpm, target: Target, file: KeyFile): Promise<Loaded
       await flush(tpm, storage.handle);
     }
   }
-  throw foreign(target, 'the usual storage keys of its hierarchy', why);
+  throw locked ?? foreign(target, 'the usual storage keys of its hierarchy', why);
+}
+
+async function lockedNow(tpm: Tpm, deviceName: string): Promise<SecretError | undefined> {
+  const lockout = await readLockout(tpm);
+  return lockout.locked ? lockedError(deviceName, lockout) : undefined;
 }
 
 const foreign = ({ name }: Target, below: string, cause: unknown): HoldfastError =>

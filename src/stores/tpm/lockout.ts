@@ -1,7 +1,9 @@
 import { SecretError } from '../../errors.ts';
+import { withoutEndingZeros } from './bytes.ts';
 import { properties } from './commands.ts';
 import { IN_LOCKOUT, PT } from './constants.ts';
 import type { Tpm } from './execute.ts';
+import { hashOf } from './hashes.ts';
 
 /** How a TPM keeps people from guessing (TPM 2.0 Part 1 §19.8): one count for all keys that take part. */
 export interface Lockout {
@@ -43,6 +45,25 @@ export async function checkTries(tpm: Tpm, name: string, stored: boolean): Promi
     {
       hint: 'enter it yourself once, where you are asked for it, or wait until the TPM forgets a wrong one',
       triesLeft: 1,
+    },
+  );
+}
+
+/**
+ * Refuse what no authValue can be: it would only be counted (TPM 2.0 Part 3 §12.1: at most as long as a digest of the name
+ * algorithm).
+ *
+ * @param name what it is for, without an article
+ * @throws {SecretError} `ERR_SECRET_WRONG`
+ */
+export function checkLength(authValue: Uint8Array, nameAlg: number, name: string): void {
+  const most = hashOf(nameAlg)?.size ?? 0;
+  if (withoutEndingZeros(authValue).length <= most) return;
+  throw new SecretError(
+    'ERR_SECRET_WRONG',
+    `the authValue for the ${name} has more than ${most} bytes, which none has`,
+    {
+      hint: 'check where it comes from; nothing was tried',
     },
   );
 }

@@ -5,6 +5,7 @@ import { turnWhen } from '../../turn.ts';
 import type { OpenOptions, RetriedPins } from '../store.ts';
 import type { Address } from './address.ts';
 import type { TpmObject } from './commands.ts';
+import { nameOfParent } from './constants.ts';
 import type { Tpm } from './execute.ts';
 import { nameForParent, recordOfKey } from './guard.ts';
 import { visit } from './hold.ts';
@@ -18,6 +19,16 @@ interface Seen {
   readonly area: PublicArea;
   /** Of a key file. */
   readonly parent?: number;
+}
+
+/** Names that refusals are remembered by. Only a storage key is known before a key is made below it. */
+async function remembered(address: Address, signal: AbortSignal): Promise<{ token: string; names: Uint8Array[] }> {
+  const ofParent = (handle: number): Uint8Array => nameForParent(handle, address.device.name);
+  if (address.parent !== undefined) {
+    return { token: nameOfParent(address.parent), names: [ofParent(address.parent)] };
+  }
+  const { area, name, parent } = await see(address, signal);
+  return { token: name, names: [nameOfArea(area), ...(parent === undefined ? [] : [ofParent(parent)])] };
 }
 
 async function see(address: Address, signal: AbortSignal): Promise<Seen> {
@@ -39,15 +50,14 @@ export async function publicKeyAt(address: Address, options: OpenOptions): Promi
 /** `retryPin` of this store. */
 export async function forgetRefusals(address: Address, options: OpenOptions): Promise<RetriedPins> {
   return within(options, 'forgetting what was refused', async (signal) => {
-    const { area, name, parent } = await see(address, signal);
-    const parentName = parent === undefined ? [] : [nameForParent(parent, address.device.name)];
+    const { token, names } = await remembered(address, signal);
     const forgotten: string[] = [];
-    for (const one of [nameOfArea(area), ...parentName]) {
+    for (const one of names) {
       const record = recordOfKey(one);
-      if (typeof record === 'string') return { token: name, forgotten: [], nowhere: record };
+      if (typeof record === 'string') return { token, forgotten: [], nowhere: record };
       forgotten.push(...(await forget(record, signal)));
     }
-    return { token: name, forgotten };
+    return { token, forgotten };
   });
 }
 

@@ -1,10 +1,11 @@
-import { SecretError } from '../../errors.ts';
+import { HoldfastError } from '../../errors.ts';
 import { orAborted, within } from '../../limits.ts';
 import { askSecret, checkSecretSource, type Secret } from '../../secret.ts';
 import type { OpenKey, OpenOptions } from '../store.ts';
 import type { Address } from './address.ts';
-import { HT, kindOfHandle, nameOfParent } from './constants.ts';
-import { nameForParent, sendOnce } from './guard.ts';
+import { carefulUse } from './careful.ts';
+import type { Tpm } from './execute.ts';
+import { guarded, guardOfParent } from './guard.ts';
 import { type Hold, holdOn } from './hold.ts';
 import { tpmKey } from './key.ts';
 import { type Loaded, loadKey, type Target } from './load-key.ts';
@@ -12,7 +13,7 @@ import { retryCommand } from './retry.ts';
 import { checkSigns } from './signature.ts';
 import { NO_AUTH } from './storage.ts';
 import { targetOf } from './target.ts';
-import { unlock } from './unlock.ts';
+import { type Lock, unlock } from './unlock.ts';
 
 /** Open the key at an address: find it, see that it signs, have its authValue, hand it back. */
 export async function openAt(address: Address, options: OpenOptions): Promise<OpenKey> {
@@ -27,7 +28,7 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
       const asking = askSecret(address.parentSecret, { kind: 'PIN', of, purpose: options.purpose });
       parentSecret = await orAborted(asking, signal);
     }
-    const hold: Hold<Loaded> = holdOn(device, (tpm) => loadKey(tpm, target), {
+    const hold: Hold<Loaded> = holdOn(device, sameKey(target), {
       cleared: () =>
         options.notify?.({
           kind: 'warning',
@@ -41,30 +42,28 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
     };
     try {
       const retry = retryCommand(address.uri);
-      const { area } = await firstLook(hold, target, { address, parentSecret, options, retry }, signal);
+      const loaded = await firstLook(hold, target, { address, parentSecret, options, retry }, signal);
+      const { area } = loaded.key;
       checkSigns(area, target.name);
-      const secret = await unlock(
-        {
-          hold,
-          name: target.name,
-          deviceName: device.name,
-          source: options.secret ?? address.secret,
-          emptyAuth: target.file?.emptyAuth,
-          options,
-          retry,
-        },
-        signal,
-      );
+      const lock: Lock = {
+        hold,
+        name: target.name,
+        deviceName: device.name,
+        source: options.secret ?? address.secret,
+        emptyAuth: target.file?.emptyAuth,
+        options,
+        retry,
+      };
+      const secret = await unlock(lock, signal);
       const { signal: ended, deadline } = options;
-      const { certificates } = target;
       const found = {
-        hold: { ...hold, close },
-        certificates,
+        hold: { close },
+        use: carefulUse(lock, secret, loaded),
+        certificates: target.certificates,
         area,
         name: target.name,
         deviceName: device.name,
         secret,
-        retry,
       };
       return tpmKey(found, { signal: ended, deadline });
     } catch (error) {
@@ -74,6 +73,20 @@ export async function openAt(address: Address, options: OpenOptions): Promise<Op
       throw error;
     }
   });
+}
+
+/** A handle may have another key by the time that it is reached again: what was looked at first is the key. */
+function sameKey(target: Target): (tpm: Tpm) => Promise<Loaded> {
+  let first: Uint8Array | undefined;
+  return async (tpm) => {
+    const loaded = await loadKey(tpm, target);
+    first ??= loaded.key.name;
+    if (Buffer.compare(first, loaded.key.name) === 0) return loaded;
+    loaded.session?.key.fill(0);
+    throw new HoldfastError('ERR_KEY_NOT_FOUND', `the ${target.name} is another key by now: somebody replaced it`, {
+      hint: 'open it again, if the new one is meant',
+    });
+  };
 }
 
 interface Way {
@@ -89,32 +102,9 @@ async function firstLook(
   { file, deviceName }: Target,
   { address, parentSecret, options, retry }: Way,
   signal: AbortSignal,
-): Promise<Loaded['key']> {
-  const look = (): Promise<Loaded['key']> => hold.use(async ({ key }) => key, signal);
-  if (!parentSecret || !file || kindOfHandle(file.parent) !== HT.PERSISTENT) return look();
-  const name = nameForParent(file.parent, deviceName);
-  const guarded = {
-    what: nameOfParent(file.parent),
-    name,
-    source: address.parentSecret,
-    notify: options.notify,
-    retry,
-  };
-  let found: Loaded['key'] | undefined;
-  const refused = await sendOnce(
-    guarded,
-    parentSecret,
-    async () => {
-      try {
-        found = await look();
-        return undefined;
-      } catch (error) {
-        if (error instanceof SecretError && error.code === 'ERR_SECRET_WRONG') return error;
-        throw error;
-      }
-    },
-    signal,
-  );
-  if (refused) throw refused;
-  return found as Loaded['key'];
+): Promise<Loaded> {
+  const look = (): Promise<Loaded> => hold.use(async (loaded) => loaded, signal);
+  const what = guardOfParent(file?.parent, deviceName, address.parentSecret, options, retry);
+  if (!parentSecret || !what) return look();
+  return guarded(what, parentSecret, look, signal);
 }

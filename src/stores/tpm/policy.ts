@@ -2,6 +2,7 @@ import { HoldfastError } from '../../errors.ts';
 import { readerOf, sized, u8, u16, u32 } from './bytes.ts';
 import { ALG, CC, nameOfCommand } from './constants.ts';
 import type { Session, Tpm } from './execute.ts';
+import { digest, type Hash } from './hashes.ts';
 import { has, type PublicArea } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
 
@@ -142,6 +143,16 @@ export async function policyDigest(tpm: Tpm, session: Session): Promise<Buffer> 
 }
 
 /**
+ * What a policy's digest must be, reckoned here: each step hashes the digest so far, its command and what it is about (Part 3
+ * §23.7 TPM2_PolicyPCR, with the digest that the step has; §23.17 TPM2_PolicyAuthValue).
+ */
+export function digestOf(hash: Hash, steps: readonly PolicyStep[]): Buffer {
+  let reckoned: Buffer = Buffer.alloc(hash.size);
+  for (const { command, parameters } of steps) reckoned = digest(hash, reckoned, u32(command), parameters);
+  return reckoned;
+}
+
+/**
  * TPM2_PolicyPCR (Part 3 §23.7) wants the digest first; empty stands for what the PCRs are now.
  *
  * @throws {HoldfastError} for what is no selection
@@ -152,8 +163,8 @@ export function pcrParameters(step: Buffer): Buffer {
     reader.u16();
     reader.take(reader.u8());
   }
-  const digest = reader.rest();
-  return Buffer.concat([sized(digest), step.subarray(0, step.length - digest.length)]);
+  const values = reader.rest();
+  return Buffer.concat([sized(values), step.subarray(0, step.length - values.length)]);
 }
 
 /** The policy does not hold, for whatever reason. */

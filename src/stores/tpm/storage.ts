@@ -1,9 +1,9 @@
 import { HoldfastError, SecretError } from '../../errors.ts';
 import { damaged } from './bytes.ts';
 import { createPrimary, flush, isEmptyAuth, readPublic, startSession, type TpmObject } from './commands.ts';
-import { hex, nameOfParent, RH } from './constants.ts';
+import { ALG, hex, nameOfParent, RH } from './constants.ts';
 import type { Authorization, Session, Tpm } from './execute.ts';
-import { checkTries } from './lockout.ts';
+import { checkLength, checkTries } from './lockout.ts';
 import { has, isStorage } from './public-area.ts';
 import { isResponse, RC } from './response-codes.ts';
 import { makeSalt } from './salt.ts';
@@ -100,7 +100,9 @@ export async function persistentParent(
     });
   }
   const authValue = parentAuth();
-  if (!isEmptyAuth(authValue) && !has(storage.area, 'noDA')) await checkTries(tpm, deviceName, true);
+  checkLength(authValue, storage.area.nameAlg, nameOfParent(handle));
+  // In lockout the empty one is refused as well, though it costs no try.
+  if (!has(storage.area, 'noDA')) await checkTries(tpm, deviceName, !isEmptyAuth(authValue));
   const session = plain ? undefined : await saltedSession(tpm, storage);
   return { storage, session, authorization: { session, authValue } };
 }
@@ -114,6 +116,7 @@ export async function primaryParent(
   earlier?: Session,
 ): Promise<Parent> {
   const authValue = parentAuth();
+  checkLength(authValue, ALG.SHA512, nameOfParent(hierarchy));
   // Without an authValue there is nothing to hide, and the storage key itself can be the salt's.
   const before = plain || authValue.length === 0 ? undefined : (earlier ?? (await throwAwaySession(tpm)));
   const storage = await makeStorage(tpm, hierarchy, template, { session: before, authValue }).catch(
@@ -126,10 +129,10 @@ export async function primaryParent(
 }
 
 /** What a wrong authValue of a parent becomes; everything else stays what it is. */
-export function parentRefused(error: unknown, what: string): unknown {
+export function parentRefused(error: unknown, what: string, attribute: string = 'parent-pin'): unknown {
   if (!isResponse(error, RC.AUTH_FAIL, RC.BAD_AUTH)) return error;
   return new SecretError('ERR_SECRET_WRONG', `the ${what} refused its authValue`, {
-    hint: 'give the right one as parent-pin-source (or parent-pin-value) in the key URI',
+    hint: `give the right one as ${attribute}-source (or ${attribute}-value) in the key URI`,
     cause: error,
   });
 }

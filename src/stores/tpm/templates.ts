@@ -1,6 +1,6 @@
 import { sized, u16, u32 } from './bytes.ts';
 import { ALG, CURVES, type Curve, OBJECT } from './constants.ts';
-import { type PublicArea, readPublicArea } from './public-area.ts';
+import { has, type PublicArea, readPublicArea } from './public-area.ts';
 
 /** What TPM2_CreatePrimary and TPM2_Create are asked for: a `TPMT_PUBLIC` with an empty `unique`. */
 export interface Template {
@@ -65,6 +65,9 @@ export function signingTemplate(
         bytes: Buffer.concat([head(ALG.RSA, attributes, authPolicy), noSymmetric, rsaTail(kind.bits)]),
       };
 }
+
+/** The TPM counts wrong authValues of such a key, and refuses even the right one in lockout. */
+export const isCounted = ({ bytes }: Template): boolean => !has(readPublicArea(bytes), 'noDA');
 
 /** Whether a key is what a template asks for: everything but `unique` is the same. */
 export function fits(area: PublicArea, { bytes }: Template): boolean {

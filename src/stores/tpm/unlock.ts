@@ -2,14 +2,12 @@ import { HoldfastError, SecretError } from '../../errors.ts';
 import { orAborted } from '../../limits.ts';
 import { askSecret, asksPerson, Secret, type SecretRequest, type SecretSource } from '../../secret.ts';
 import type { OpenOptions } from '../store.ts';
-import { withoutEndingZeros } from './bytes.ts';
 import { checkAuth, flush, startSession } from './commands.ts';
 import type { Tpm } from './execute.ts';
 import { sendOnce } from './guard.ts';
-import { hashOf } from './hashes.ts';
 import type { Hold } from './hold.ts';
 import { authorizationFor, type Loaded } from './load-key.ts';
-import { checkTries, lockedError, readLockout } from './lockout.ts';
+import { checkLength, checkTries, lockedError, readLockout } from './lockout.ts';
 import { has } from './public-area.ts';
 import { isResponse, RC, type TpmError } from './response-codes.ts';
 import { LostError } from './socket.ts';
@@ -58,7 +56,7 @@ export async function unlock(lock: Lock, signal: AbortSignal): Promise<Secret> {
   );
   const secret = await orAborted(asking, signal);
   try {
-    checkLength(secret, key.area.nameAlg, lock.name);
+    checkLength(secret.bytes, key.area.nameAlg, lock.name);
     const refused = await attempt(lock, secret, key.name, { counted, stored, source }, signal);
     if (!refused) return secret;
     const left = counted ? (await lock.hold.use((_, tpm) => readLockout(tpm), signal)).triesLeft : undefined;
@@ -84,24 +82,6 @@ async function takesEmpty(
     if (code === 'ERR_SECRET_WRONG' || (code === 'ERR_SECRET_LAST_TRY' && lock.source !== undefined)) return false;
     throw error;
   }
-}
-
-/**
- * Refuse what no authValue can be: it would only be counted (TPM 2.0 Part 3 §12.1: at most as long as a digest of the name
- * algorithm).
- *
- * @throws {SecretError} `ERR_SECRET_WRONG`
- */
-export function checkLength(secret: Secret, nameAlg: number, name: string): void {
-  const most = hashOf(nameAlg)?.size ?? 0;
-  if (withoutEndingZeros(secret.bytes).length <= most) return;
-  throw new SecretError(
-    'ERR_SECRET_WRONG',
-    `the authValue for the ${name} has more than ${most} bytes, which none has`,
-    {
-      hint: 'check where it comes from; nothing was tried',
-    },
-  );
 }
 
 interface Attempt {
