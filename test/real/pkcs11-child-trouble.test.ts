@@ -1,6 +1,8 @@
-import { execFile } from 'node:child_process';
+import { execFile, fork } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
@@ -63,6 +65,20 @@ describeFaulty('a program whose PKCS#11 process is in trouble, or in trouble its
     );
     return JSON.stringify(path);
   }
+
+  test('it waits for what it is for, however late that comes', async () => {
+    const child = fork(CHILD, [], {
+      execArgv: [],
+      serialization: 'advanced',
+      stdio: ['ignore', 2, 2, 'ipc', 'ignore'],
+    });
+    const gone = once(child, 'exit');
+    await once(child, 'message');
+    await pause(300);
+    expect(child.connected).toBe(true);
+    child.disconnect();
+    expect(await gone).toEqual([0, null]);
+  });
 
   test('a hash that is none is the caller’s mistake, and costs nobody else a signature', async () => {
     const lines = await program(`const key = await openKey(uri);

@@ -21,7 +21,7 @@ const usersOf = (module: RegExp, isUser: (source: Source) => boolean = () => fal
     .sort();
 
 // SECURITY.md says that there is no telemetry. Whatever can open a connection stands here, with what it is for.
-test('nothing connects but the request to the endpoint, its proxy, and the service on this machine', () => {
+test('nothing connects but the request to the endpoint, its proxy, a TPM that was named, and the service on this machine', () => {
   const callsGlobal = ({ body }: Source): boolean =>
     nodesOf(body, 'CallExpression', 'NewExpression').some(({ callee }) => GLOBALS.has(rootName(callee as never) ?? ''));
   expect(usersOf(/^node:(http2?|https|net|tls|dgram|dns)(\/|$)/, callsGlobal)).toEqual([
@@ -31,6 +31,7 @@ test('nothing connects but the request to the endpoint, its proxy, and the servi
     'src/proxy.ts', // CONNECT
     'src/read-file.ts', // a pipe that is a descriptor
     'src/roots.ts', // the certificates that are trusted
+    'src/stores/tpm/socket.ts', // the TPM that a URI or a variable names
   ]);
 });
 
@@ -38,6 +39,7 @@ test('programs are started by the demo, for a PIN where somebody allowed it, and
   expect(usersOf(/^node:child_process$/)).toEqual([
     'src/cli/demo.ts',
     'src/cli/soft-token.ts',
+    'src/cli/soft-tpm.ts',
     'src/secret-command.ts', // pin-source=|command, with --allow-pin-command
     'src/stores/pkcs11/box.ts', // Node itself, with holdfast-child.js
   ]);

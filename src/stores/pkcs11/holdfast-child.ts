@@ -42,6 +42,8 @@ function serve(): void {
   let saying = 0;
   let pins: readonly KnownPin[] = [];
   let key: LimitedKey | undefined;
+  /** What this process is for was said. */
+  let begun = false;
   let closing = false;
 
   // What cannot be sent has nobody who waits for it: the end of the channel is an event of its own.
@@ -108,6 +110,7 @@ function serve(): void {
   }
 
   async function begin(call: Call, { signal }: Limits): Promise<Answer> {
+    begun = true;
     beginWith(call.pins);
     pins = knownPins().refused;
     const { now, secret, purpose, allowCommands, login, keyType } = call.options;
@@ -131,7 +134,8 @@ function serve(): void {
 
   /** Nothing is left to do: without a channel the process ends by itself. */
   function endIfIdle(): void {
-    if (calls.size > 0 || (key && !closing)) return;
+    const awaits = !begun || key !== undefined;
+    if (calls.size > 0 || (awaits && !closing)) return;
     flush();
     if (saying === 0 && process.connected) process.disconnect();
   }
