@@ -119,6 +119,25 @@ describeTpm('making keys in a TPM', () => {
       expect(existsSync(path)).toBe(false);
     });
 
+    test('an authValue that is longer than any is refused before anything is made', async () => {
+      const path = join(tpm.dir, 'made-long.tpm');
+      let commands = 0;
+      const bus = await listenBetween(tpm, () => {
+        commands += 1;
+      });
+      try {
+        const uri = parseKeyUri(`tpm:file=${path}?${bus.query}`);
+        const error = await failure(create(uri, { keyType: 'P-256', secret: 'x'.repeat(33) }));
+        expect(error).toMatchObject({
+          code: 'ERR_SECRET_WRONG',
+          message: expect.stringContaining('has more than 32 bytes'),
+        });
+        expect([commands, existsSync(path)]).toEqual([0, false]);
+      } finally {
+        await bus.close();
+      }
+    });
+
     test('a policy that somebody on the bus puts into the place of ours is not that of the key', async () => {
       let changed = 0;
       const bus = await listenBetween(tpm, (code, answer) => {

@@ -10,15 +10,11 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openKey } from '../../src/stores/index.ts';
 import type { Notice, OpenKey } from '../../src/stores/store.ts';
 import { readAddress } from '../../src/stores/tpm/address.ts';
-import { startSession } from '../../src/stores/tpm/commands.ts';
 import { deviceOf } from '../../src/stores/tpm/device.ts';
-import type { Session } from '../../src/stores/tpm/execute.ts';
-import { visit } from '../../src/stores/tpm/hold.ts';
 import { create, list, readPublic } from '../../src/stores/tpm/index.ts';
 import { openAt } from '../../src/stores/tpm/open.ts';
-import { makeSalt } from '../../src/stores/tpm/salt.ts';
-import { throwAwaySession, throwAwayStorage } from '../../src/stores/tpm/storage.ts';
-import type { Connection, Device } from '../../src/stores/tpm/transport.ts';
+import { LostError } from '../../src/stores/tpm/socket.ts';
+import type { Connection } from '../../src/stores/tpm/transport.ts';
 import { parseKeyUri } from '../../src/uri.ts';
 import { describeUnless } from '../helpers/exercised.ts';
 import { resetTpm, startTpm, type TestTpm } from '../helpers/swtpm.ts';
@@ -123,43 +119,6 @@ describeTpm('a TPM and its turns', () => {
     await key.close();
   });
 
-  describe('what a session is made of is wiped', () => {
-    const device = (): Device => deviceOf(parseKeyUri(uri));
-    const { signal } = new AbortController();
-    const isWiped = (bytes: Uint8Array | undefined): boolean => bytes?.length === 32 && bytes.every((one) => one === 0);
-
-    test('when loading fails, and at the end of a visit', async () => {
-      let session: Session | undefined;
-      const failing = visit(
-        device(),
-        async (tpm) => {
-          session = await throwAwaySession(tpm);
-          expect(isWiped(session.key)).toBe(false);
-          throw new Error('no');
-        },
-        signal,
-      );
-      await expect(failing).rejects.toThrow('no');
-      expect(isWiped(session?.key)).toBe(true);
-      expect(isWiped((await visit(device(), throwAwaySession, signal)).key)).toBe(true);
-    });
-
-    test('when the TPM starts none', async () => {
-      const salt = await visit(
-        device(),
-        async (tpm) => {
-          const made = makeSalt(await throwAwayStorage(tpm), tpm.random);
-          expect(isWiped(made.bytes)).toBe(false);
-          const broken = { ...made, encrypted: made.encrypted.subarray(1) };
-          expect(await failure(startSession(tpm, 'HMAC', undefined, broken))).toMatchObject({ name: 'TpmError' });
-          return broken;
-        },
-        signal,
-      );
-      expect(isWiped(salt.bytes)).toBe(true);
-    });
-  });
-
   describe('where a resource manager keeps programs apart', () => {
     /** Nothing here has one: swtpm stands in, and keeps what a kernel would flush. */
     async function managed(): Promise<{ connections: Connection[]; open: () => Promise<OpenKey> }> {
@@ -182,6 +141,11 @@ describeTpm('a TPM and its turns', () => {
       await expectSigns(key);
       await key.close();
       expect(connections).toHaveLength(1);
+      // Nothing else hangs up here, and who hangs up wipes the session.
+      const [closed] = connections;
+      expect(await failure((closed as Connection).send(Buffer.from('80010000000c0000017b0008', 'hex')))).toBeInstanceOf(
+        LostError,
+      );
       await empty();
     });
 

@@ -160,6 +160,17 @@ describeTpm('what protects a TPM from guessing', () => {
     expect(await countedTries(tpm)).toBe(2);
   });
 
+  test('nor is it to find out whether a key has none', async () => {
+    const made = await makeTpmKey(tpm, { type: 'P-256', auth: canaries.pin, counted: true });
+    // As above: the file says that it has none.
+    const uri = `tpm:file=${made.file}?${tpm.query}`;
+    for (const secret of ['one-wrong', 'two-wrong'])
+      await failure(openKey(counted, { secret: askPerson(() => secret) }));
+    expect(await failure(openKey(uri))).toMatchObject({ code: 'ERR_SECRET_LAST_TRY', triesLeft: 1 });
+    await (await openKey(uri, { secret: askPerson(() => canaries.pin) })).close();
+    expect(await countedTries(tpm)).toBe(2);
+  });
+
   test('in lockout nothing is tried, and the error says when it ends', async () => {
     for (const secret of ['a', 'b', 'c']) await failure(openKey(counted, { secret: askPerson(() => secret) }));
     const error = await failure(
