@@ -27,6 +27,7 @@ const CONDITIONS = {
   'no-docker-engine': async () => (await findEngine()) === undefined,
   'node-without-ml-dsa': isWithoutMlDsa,
   'no-captures': () => !existsSync(CAPTURES),
+  'not-linux': () => process.platform !== 'linux',
   'is-root': () => process.getuid?.() === 0,
   'not-root': () => process.getuid?.() !== 0,
   'program-missing': (program) => !onPath(program),

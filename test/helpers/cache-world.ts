@@ -1,16 +1,13 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe } from '@jest/globals';
+import { afterEach, beforeEach } from '@jest/globals';
 import type { RolesAnywhereInit } from '../../src/provider.ts';
 import { type CacheKey, cacheKeyOf, type SharedSessionOptions, sharedSession } from '../../src/serve/index.ts';
 import type { Credentials } from '../../src/session-answer.ts';
 import { ARNS } from './create-session.ts';
 
 // Elsewhere there is no directory that is private and in memory.
-export const describeLinux: typeof describe | typeof describe.skip =
-  process.platform === 'linux' ? describe : describe.skip;
-
 export const MINUTE = 60_000;
 export const NOW: number = Date.parse('2026-01-01T00:00:00Z');
 

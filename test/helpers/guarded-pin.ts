@@ -1,4 +1,3 @@
-import { describe } from '@jest/globals';
 import type { HoldfastError } from '../../src/errors.ts';
 import { type PinRecord, pinRecordOf } from '../../src/pin-record.ts';
 import { findRuntimeDir } from '../../src/runtime-dir.ts';
@@ -12,9 +11,6 @@ import { type Fake, fakeToken } from './fake-pkcs11.ts';
 
 export const RIGHT: string = canaries.pin;
 export const WRONG = 'wrong-one';
-
-/** Elsewhere processes do not share what they know. */
-export const describeLinux: typeof describe.skip = process.platform === 'linux' ? describe : describe.skip;
 
 /** The one token as another process has it: what that remembers by itself is not shared. */
 export const another = (query = '', path = 'object=web'): Fake => fakeToken(query, makePlaces(3), path);

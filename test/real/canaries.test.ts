@@ -9,6 +9,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { canariesIn, makeCanaries, searchFolder, spellingsOf } from '../../scripts/canaries.mjs';
 import { canaries as ofThisRun } from '../helpers/canaries.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 
 const program = fileURLToPath(new URL('../../scripts/canaries.mjs', import.meta.url));
 // Not those of this run: what is leaked here is leaked on purpose.
@@ -105,9 +106,9 @@ describe('a folder', () => {
   });
 });
 
-const onLinux = process.platform === 'linux' ? describe : describe.skip;
+const describeLinux = await describeUnless('linux');
 
-onLinux('what runs (/proc)', () => {
+describeLinux('what runs (/proc)', () => {
   const started: ChildProcess[] = [];
   afterAll(() => {
     for (const { pid } of started) if (pid !== undefined) process.kill(-pid, 'SIGKILL');

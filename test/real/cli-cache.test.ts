@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { type LocalRolesAnywhere, startLocalRolesAnywhere } from '../../src/local/index.ts';
 import { vend } from '../helpers/canaries.ts';
 import { makeKeyPair } from '../helpers/certificates.ts';
@@ -28,10 +28,11 @@ import {
   start,
   startCli,
 } from '../helpers/cli.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { describeSoftHsm, makeToken } from '../helpers/softhsm.ts';
 
 const LOADED = fileURLToPath(new URL('../../bench/loaded.cjs', import.meta.url));
-const describeLinux = process.platform === 'linux' ? describe : describe.skip;
+const describeLinux = await describeUnless('linux');
 
 let service: LocalRolesAnywhere;
 let me: CliIdentity;

@@ -2,13 +2,14 @@ import { mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { takeTurn } from '../../src/turn.ts';
 import { type Running, start } from '../helpers/cli.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 
 const TAKER = fileURLToPath(new URL('../helpers/turn-taker.mjs', import.meta.url));
 const WAITER = fileURLToPath(new URL('../helpers/turn-waiter.mjs', import.meta.url));
-const describeLinux = process.platform === 'linux' ? describe : describe.skip;
+const describeLinux = await describeUnless('linux');
 
 describeLinux('the turn among processes', () => {
   let dir: string;

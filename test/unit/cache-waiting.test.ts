@@ -2,10 +2,13 @@ import { lstatSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSy
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { HoldfastError, ServiceError } from '../../src/errors.ts';
 import type { BoughtSession } from '../../src/serve/index.ts';
-import { describeLinux, entry, keyOf, makeWorld, names, session, world } from '../helpers/cache-world.ts';
+import { entry, keyOf, makeWorld, names, session, world } from '../helpers/cache-world.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { rejectionOf } from '../helpers/thrown.ts';
 
 makeWorld();
+
+const describeLinux = await describeUnless('linux');
 
 describeLinux('while another process buys', () => {
   const startOf = (pid: number): string =>

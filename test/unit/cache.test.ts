@@ -16,25 +16,15 @@ import {
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import type { BoughtSession } from '../../src/serve/index.ts';
-import {
-  describeLinux,
-  entry,
-  keyOf,
-  MINUTE,
-  makeWorld,
-  NOW,
-  names,
-  pass,
-  runtime,
-  session,
-  world,
-} from '../helpers/cache-world.ts';
+import { entry, keyOf, MINUTE, makeWorld, NOW, names, pass, runtime, session, world } from '../helpers/cache-world.ts';
 import { ARNS } from '../helpers/create-session.ts';
-import { testUnless } from '../helpers/exercised.ts';
+import { describeUnless, testUnless } from '../helpers/exercised.ts';
 
 const rootTest = await testUnless('chown');
 
 makeWorld();
+
+const describeLinux = await describeUnless('linux');
 
 describeLinux('a session in the cache', () => {
   test('is bought once, and left for this user alone', async () => {

@@ -1,22 +1,13 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { CKF } from '../../src/stores/pkcs11/cryptoki.ts';
-import { testUnless } from '../helpers/exercised.ts';
+import { describeUnless, testUnless } from '../helpers/exercised.ts';
 import { type Fake, returnValue } from '../helpers/fake-pkcs11.ts';
-import {
-  another,
-  describeLinux,
-  dirOf,
-  enter,
-  logins,
-  person,
-  RIGHT,
-  recordOf,
-  refusal,
-  WRONG,
-} from '../helpers/guarded-pin.ts';
+import { another, dirOf, enter, logins, person, RIGHT, recordOf, refusal, WRONG } from '../helpers/guarded-pin.ts';
 
 const rootTest = await testUnless('chown');
+
+const describeLinux = await describeUnless('linux');
 
 describeLinux('while another process is in the middle of a login', () => {
   const space = (): string => readFileSync(`/proc/${process.ppid}/stat`, 'latin1').replace(/^.*\) /s, '');

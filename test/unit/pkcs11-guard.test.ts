@@ -7,21 +7,13 @@ import { CK, CKF } from '../../src/stores/pkcs11/cryptoki.ts';
 import { pinSource, readyPin } from '../../src/stores/pkcs11/login.ts';
 import type { Notice } from '../../src/stores/store.ts';
 import { parseKeyUri, textOf } from '../../src/uri.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 import { returnValue } from '../helpers/fake-pkcs11.ts';
-import {
-  another,
-  describeLinux,
-  dirOf,
-  enter,
-  logins,
-  person,
-  RIGHT,
-  recordOf,
-  refusal,
-  WRONG,
-} from '../helpers/guarded-pin.ts';
+import { another, dirOf, enter, logins, person, RIGHT, recordOf, refusal, WRONG } from '../helpers/guarded-pin.ts';
 import { everythingOf } from '../helpers/thrown.ts';
 import { failure, tellsOf } from '../stores/conformance.ts';
+
+const describeLinux = await describeUnless('linux');
 
 describeLinux('a stored PIN that one process was refused', () => {
   test('is sent by no other', async () => {

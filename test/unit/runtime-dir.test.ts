@@ -12,11 +12,11 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { findRuntimeDir, placesOf, useDir } from '../../src/runtime-dir.ts';
-import { testUnless } from '../helpers/exercised.ts';
+import { describeUnless, testUnless } from '../helpers/exercised.ts';
 
 const rootTest = await testUnless('chown');
 const uid = process.geteuid?.() ?? -1;
-const describeLinux = process.platform === 'linux' ? describe : describe.skip;
+const describeLinux = await describeUnless('linux');
 
 describe('where it is looked for', () => {
   test.each([

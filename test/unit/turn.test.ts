@@ -12,9 +12,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { takeTurn } from '../../src/turn.ts';
+import { describeUnless } from '../helpers/exercised.ts';
 
 // What it asks of other processes stands in /proc.
-const describeLinux = process.platform === 'linux' ? describe : describe.skip;
+const describeLinux = await describeUnless('linux');
 
 describeLinux('the turn of a process', () => {
   let dir: string;

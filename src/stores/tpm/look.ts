@@ -1,7 +1,5 @@
-import { HoldfastError, messageOf } from '../../errors.ts';
+import { forgetRecord } from '../../forget-record.ts';
 import { within } from '../../limits.ts';
-import { originInWords, type PinRecord } from '../../pin-record.ts';
-import { turnWhen } from '../../turn.ts';
 import type { OpenOptions, RetriedPins } from '../store.ts';
 import type { Address } from './address.ts';
 import type { TpmObject } from './commands.ts';
@@ -55,39 +53,8 @@ export async function forgetRefusals(address: Address, options: OpenOptions): Pr
     for (const one of names) {
       const record = recordOfKey(one);
       if (typeof record === 'string') return { token, forgotten: [], nowhere: record };
-      forgotten.push(...(await forget(record, signal)));
+      forgotten.push(...(await forgetRecord(record, signal)));
     }
     return { token, forgotten };
   });
-}
-
-/** @returns a line for each that was remembered */
-async function forget(record: PinRecord, signal: AbortSignal): Promise<readonly string[]> {
-  // What is under way may be refused yet, and write that down.
-  const leave = await turnWhen(() => mendedTurn(record), signal);
-  try {
-    const kept = record.read();
-    record.forget();
-    if (kept === 'damaged') return ['the record was damaged'];
-    return (kept?.refused ?? []).map(({ from, time }) => `${originInWords(from)}, ${time}`);
-  } finally {
-    leave();
-  }
-}
-
-/** What keeps anybody from a turn goes away with the rest. */
-function mendedTurn(record: PinRecord): (() => void) | undefined {
-  try {
-    return record.takeTurn();
-  } catch {
-    try {
-      record.clear();
-      return record.takeTurn();
-    } catch (cause) {
-      throw new HoldfastError('ERR_FILE_UNWRITABLE', `what was refused cannot be forgotten: ${messageOf(cause)}`, {
-        hint: `remove ${record.path} yourself, and what begins with that name`,
-        cause,
-      });
-    }
-  }
 }

@@ -82,7 +82,6 @@ function sameKey(target: Target): (tpm: Tpm) => Promise<Loaded> {
     const loaded = await loadKey(tpm, target);
     first ??= loaded.key.name;
     if (Buffer.compare(first, loaded.key.name) === 0) return loaded;
-    loaded.session?.key.fill(0);
     throw new HoldfastError('ERR_KEY_NOT_FOUND', `the ${target.name} is another key by now: somebody replaced it`, {
       hint: 'open it again, if the new one is meant',
     });
